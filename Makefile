@@ -1,0 +1,24 @@
+PYTHON ?= python
+
+.PHONY: check lint types ladder test docs bench
+
+check: lint types ladder test
+
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types:
+	$(PYTHON) -m mypy
+
+ladder:
+	lint-imports
+
+test:
+	$(PYTHON) -m pytest -n auto
+
+docs:
+	$(PYTHON) -m llmops.cli.reference
+
+bench:
+	$(PYTHON) benchmarks/run.py

@@ -1,0 +1,43 @@
+"""llmops: know whether a change to a prompt, a model or a retrieval pipeline made things better."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmops.errors import LlmopsError
+    from llmops.sdk import evaluate, load_prompt
+    from llmops.types import Case, Completion, Context, Output, Request, Sample, Score, ToolCall, Usage
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Case": "llmops.types",
+    "Completion": "llmops.types",
+    "Context": "llmops.types",
+    "LlmopsError": "llmops.errors",
+    "Output": "llmops.types",
+    "Request": "llmops.types",
+    "Sample": "llmops.types",
+    "Score": "llmops.types",
+    "ToolCall": "llmops.types",
+    "Usage": "llmops.types",
+    "evaluate": "llmops.sdk",
+    "load_prompt": "llmops.sdk",
+}
+__all__ = [
+    "Case", "Completion", "Context", "LlmopsError", "Output", "Request", "Sample", "Score", "ToolCall", "Usage",
+    "evaluate", "load_prompt",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    module = _PUBLIC.get(name)
+    if module is None:
+        raise AttributeError(f"module 'llmops' has no attribute {name!r}")
+    return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

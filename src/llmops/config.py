@@ -1,0 +1,97 @@
+"""The project: its folder, `llmops.yaml`, and where its runs are kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmops.errors import ConfigError, did_you_mean
+from llmops.yamlfile import Document, expand, load_yaml
+
+FILE = "llmops.yaml"
+DATABASE_URL = "LLMOPS_DATABASE_URL"
+_MARKS = (FILE, ".git", "pyproject.toml", "prompts", "evals")
+_KEYS = ("store", "prompts", "backends")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a project. `store` is a path or URL, or empty for the default; `backends` are named short forms."""
+
+    root: Path
+    store: str = ""
+    prompts_dir: Path = field(default_factory=Path)
+    backends: Mapping[str, Any] = field(default_factory=dict)
+    where: str = ""
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The nearest folder from `start` up with llmops.yaml, .git, pyproject.toml, prompts/ or evals/; else `start`."""
+    begin = (start or Path.cwd()).resolve()
+    for folder in (begin, *begin.parents):
+        if any((folder / mark).exists() for mark in _MARKS):
+            return folder
+    return begin
+
+
+def load_config(start: Path | None = None) -> Config:
+    """Read the project's `llmops.yaml`, if it has one. Raises `ConfigError` with file and line."""
+    root = project_root(start)
+    path = root / FILE
+    if not path.is_file():
+        return Config(root, prompts_dir=root / "prompts")
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"can't be read as UTF-8 text: {error}", where=str(path)) from None
+    document = expand(load_yaml(text, name=str(path), error=ConfigError), error=ConfigError)
+    data = document.data if document.data is not None else {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"is a mapping of {', '.join(_KEYS)}", where=document.where())
+    for key in data:
+        if key not in _KEYS:
+            raise ConfigError(f"unknown key {key!r}", where=document.where((key,)), hint=did_you_mean(key, _KEYS))
+    store, prompts = (_text(data, key, document) for key in ("store", "prompts"))
+    return Config(
+        root=root,
+        store=store if "://" in store or not store else str(root / store),
+        prompts_dir=root / (prompts or "prompts"),
+        backends=_backends(data.get("backends"), document),
+        where=str(path),
+    )
+
+
+def _text(data: Mapping[str, Any], key: str, document: Document) -> str:
+    value = data.get(key) or ""
+    if not isinstance(value, str):
+        raise ConfigError(f"{key} is {value!r}, not text", where=document.where((key,)))
+    return value
+
+
+def _backends(value: Any, document: Document) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError("backends is a mapping of names to backends", where=document.where(("backends",)))
+    for name, form in value.items():
+        if not isinstance(form, (str, dict)):
+            hint = f"write {name}: {{openai_http: {{base_url: …}}}}"
+            raise ConfigError(f"backend {name} is {form!r}", where=document.where(("backends", name)), hint=hint)
+    return value
+
+
+def store_location(explicit: str | None = None, start: Path | None = None) -> str:
+    """Path or URL of the store: the flag, else LLMOPS_DATABASE_URL, else `store:` in llmops.yaml, else the default.
+
+    The default is `.llmops/llmops.db` in the project's folder.
+    """
+    if explicit:
+        return explicit
+    from_environment = os.environ.get(DATABASE_URL)
+    if from_environment:
+        return from_environment
+    config = load_config(start)
+    return config.store or str(config.root / ".llmops" / "llmops.db")

@@ -1,0 +1,143 @@
+"""One tree of errors: what was wrong, where, what to do next, and the exit code it leads to.
+
+Exit codes: 0 pass, 1 a gate failed, 2 bad input, configuration or usage, 3 inconclusive, 4 a backend
+or the store failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_PASS = 0
+EXIT_GATE_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INCONCLUSIVE = 3
+EXIT_BACKEND_FAILED = 4
+EXIT_INTERRUPTED = 130
+
+
+class LlmopsError(Exception):
+    """Base of every error llmops raises on purpose.
+
+    `message` says what was wrong, `where` is `file:line` or empty, `hint` says what to do next.
+    `str(error)` is one line: `where: message; hint`.
+    """
+
+    exit_code = EXIT_BAD_INPUT
+    retryable = False
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
+        self.message = " ".join(message.split())
+        self.where = where
+        self.hint = " ".join(hint.split())
+        super().__init__(self.message)
+
+    @property
+    def kind(self) -> str:
+        """Short name stored with failed cases, such as `rate_limited`."""
+        name = type(self).__name__.removesuffix("Error")
+        return "".join("_" + c.lower() if c.isupper() and i else c.lower() for i, c in enumerate(name))
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text}; {self.hint}" if self.hint else text
+
+
+class InputError(LlmopsError):
+    """Something the user wrote is wrong: a flag, a file, a value."""
+
+
+class ConfigError(InputError):
+    """`llmops.yaml` or an environment variable is wrong."""
+
+
+class DatasetError(InputError):
+    """A dataset file can't be read as cases."""
+
+
+class SuiteError(InputError):
+    """A suite file is wrong."""
+
+
+class PromptError(InputError):
+    """A prompt file is wrong, or a prompt can't be rendered with the given variables."""
+
+
+class NotFoundError(InputError):
+    """A name that nothing is registered or stored under."""
+
+
+class MissingExtraError(InputError):
+    """A library of an optional extra isn't installed."""
+
+    def __init__(self, extra: str, *, needed_for: str, where: str = "") -> None:
+        self.extra = extra
+        super().__init__(f"{needed_for} needs: pip install 'llmops[{extra}]'", where=where)
+
+
+class BackendError(LlmopsError):
+    """A model server, a pipeline or an endpoint failed. Stored with the case; the run goes on."""
+
+    exit_code = EXIT_BACKEND_FAILED
+
+
+class BackendUnavailableError(BackendError):
+    """No connection, a connection cut half-way, or a 5xx answer: worth trying again."""
+
+    retryable = True
+
+
+class BackendTimeoutError(BackendError):
+    """No answer in time."""
+
+    retryable = True
+
+
+class RateLimitedError(BackendError):
+    """429 or 503: slow down. `retry_after_s` is what the server asked for, if it did."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, where: str = "", hint: str = "") -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message, where=where, hint=hint)
+
+
+class BadResponseError(BackendError):
+    """The server answered with something that isn't the protocol."""
+
+    retryable = True
+
+
+class RequestRejectedError(BackendError):
+    """A 4xx answer: the same request would be rejected again."""
+
+
+class NotRecordedError(BackendError):
+    """`--replay` or a recorded variant has no answer for this request or case."""
+
+
+class PipelineError(BackendError):
+    """A user's Python pipeline raised, or returned something that isn't an output."""
+
+
+class BudgetExceededError(LlmopsError):
+    """A limit on requests, tokens or money was reached before sending."""
+
+    exit_code = EXIT_INCONCLUSIVE
+
+
+class StoreError(LlmopsError):
+    """The store or the disk failed: full, locked, unreadable."""
+
+    exit_code = EXIT_BACKEND_FAILED
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for a mistyped name: the closest known one, else the list of known ones."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(names)}" if names else "none are known"

@@ -1,0 +1,1 @@
+"""Suites: reading, running, scoring, gating."""

@@ -1,0 +1,1 @@
+"""Scores for one sample each."""

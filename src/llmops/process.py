@@ -1,0 +1,31 @@
+"""Telling whether the process that wrote something is still there."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def this_process() -> dict[str, Any]:
+    """A mark of this process: host, pid, and when it started, so that a reused pid isn't taken for it."""
+    pid = os.getpid()
+    return {"host": platform.node(), "pid": pid, "started": _started(pid)}
+
+
+def is_alive(mark: Mapping[str, Any] | None) -> bool:
+    """True when the marked process certainly runs on this host; false when it ended or nobody can tell."""
+    if not mark or mark.get("host") != platform.node() or mark.get("started") is None:
+        return False
+    pid = int(mark["pid"])
+    return pid != os.getpid() and _started(pid) == mark["started"]
+
+
+def _started(pid: int) -> str | None:
+    """Start time in clock ticks since boot (field 22 of proc(5)'s stat), where there is /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None

@@ -1,0 +1,1 @@
+"""Runs on disk: the only place that imports sqlmodel."""

@@ -1,0 +1,1 @@
+"""Adapters for what is evaluated."""

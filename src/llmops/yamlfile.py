@@ -1,0 +1,176 @@
+"""YAML read safely and with line numbers.
+
+Scalars follow YAML 1.2's core schema, so `no`, `on`, `12:30` and `2024-01-01` stay the text the author wrote.
+Tags are refused, duplicate keys are errors, and anchors can't blow up memory.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llmops.errors import InputError
+
+Node = Any  # yaml.MappingNode, SequenceNode or ScalarNode; the stubs don't say that each has an `id`
+
+MAX_NODES = 2_000_000
+MAX_DEPTH = 100
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_WORDS: dict[str, Any] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), math.inf),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
+}
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """Data from a YAML text, and the line each part of it stands on."""
+
+    data: Any
+    name: str
+    lines: Mapping[Path, int]
+
+    def line(self, path: Path) -> int:
+        """Line (from 1) of the value at `path`, or of the nearest parent that has one."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+    def where(self, path: Path = ()) -> str:
+        """`file:line` of the value at `path`."""
+        return f"{self.name}:{self.line(path)}"
+
+
+def load_yaml(text: str, *, name: str, first_line: int = 1, error: type[InputError] = InputError) -> Document:
+    """Parse one YAML document. Raises `error` with `name:line` on anything that isn't plain data."""
+    import yaml
+
+    base: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    try:
+        loader = base(text)
+        try:
+            node = loader.get_single_node()
+        finally:
+            loader.dispose()
+        reader = _Reader(name, first_line, error)
+        data = None if node is None else reader.read(node, (), 0)
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark or problem.context_mark
+        last = text.rstrip("\n").count("\n")  # what is never closed is reported at the end of the file
+        line = first_line + min(mark.line if mark else 0, last)
+        raise error(f"not valid YAML: {problem.problem or problem.context}", where=f"{name}:{line}") from None
+    except yaml.YAMLError as problem:  # reader errors: characters YAML doesn't allow
+        line = first_line + text.count("\n", 0, getattr(problem, "position", 0) or 0)
+        raise error(f"not valid YAML: {str(problem).splitlines()[0]}", where=f"{name}:{line}") from None
+    except RecursionError:
+        raise error("nested too deeply", where=f"{name}:{first_line}") from None
+    except UnicodeEncodeError:
+        raise error("holds half of a surrogate pair, which isn't text", where=f"{name}:{first_line}") from None
+    return Document(data, name, reader.lines)
+
+
+class _Reader:
+    def __init__(self, name: str, first_line: int, error: type[InputError]) -> None:
+        self.name = name
+        self.first_line = first_line
+        self.error = error
+        self.lines: dict[Path, int] = {}
+        self.nodes = 0
+
+    def fail(self, node: Node, message: str) -> InputError:
+        return self.error(message, where=f"{self.name}:{node.start_mark.line + self.first_line}")
+
+    def read(self, node: Node, path: Path, depth: int) -> Any:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise self.fail(node, "too many values once its anchors are expanded")
+        if depth > MAX_DEPTH:
+            raise self.fail(node, f"nested more than {MAX_DEPTH} deep")
+        self.lines.setdefault(path, node.start_mark.line + self.first_line)
+        if node.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "!"):
+            raise self.fail(node, f"tags such as {node.tag!r} aren't supported")
+        if node.id == "mapping":
+            return self.mapping(node, path, depth)
+        if node.id == "sequence":
+            return [self.read(child, (*path, i), depth + 1) for i, child in enumerate(node.value)]
+        quoted = bool(getattr(node, "style", None)) or node.tag == "!"
+        return node.value if quoted else self.scalar(node)
+
+    def scalar(self, node: Node) -> Any:
+        value: str = node.value
+        if value in _WORDS:
+            return _WORDS[value]
+        if _INT.fullmatch(value):
+            if len(value) > 1000:
+                raise self.fail(node, "a number of more than 1,000 digits")
+            return int(value, 0) if value[:2] in ("0o", "0x") else int(value)
+        return float(value) if _FLOAT.fullmatch(value) else value
+
+    def mapping(self, node: Node, path: Path, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in self.pairs(node, depth):
+            if key_node.id != "scalar":
+                raise self.fail(key_node, "a key must be a single value")
+            key = key_node.value
+            if key in found:
+                raise self.fail(key_node, f"{key!r} is written twice")
+            found[key] = self.read(value_node, (*path, key), depth + 1)
+            self.lines[(*path, key)] = key_node.start_mark.line + self.first_line
+        return found
+
+    def pairs(self, node: Node, depth: int) -> Iterator[tuple[Node, Node]]:
+        """Key and value nodes; a merge key (`<<`) adds those of the mapping it points at, unless written here."""
+        if depth > MAX_DEPTH:
+            raise self.fail(node, f"nested more than {MAX_DEPTH} deep")
+        own = [(k, v) for k, v in node.value if not (k.value == "<<" and v.id == "mapping")]
+        written = {k.value for k, _ in own if k.id == "scalar"}
+        for key_node, value_node in node.value:
+            if key_node.value == "<<" and value_node.id == "mapping":
+                for k, v in self.pairs(value_node, depth + 1):
+                    if k.id != "scalar" or k.value not in written:
+                        written.add(k.value)
+                        yield k, v
+        yield from own
+
+
+_VARIABLE = re.compile(r"\$(\$\{|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\})")
+
+
+def expand(document: Document, *, error: type[InputError] = InputError) -> Document:
+    """Replace `${VAR}` and `${VAR:-default}` in string values by the environment's; `$${` stands for `${`.
+
+    Raises `error` with file and line for a variable that isn't set and has no default.
+    """
+    return Document(_expand(document.data, (), document, error), document.name, document.lines)
+
+
+def _expand(value: Any, path: Path, document: Document, error: type[InputError]) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, (*path, key), document, error) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, (*path, index), document, error) for index, item in enumerate(value)]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+
+    def replacement(match: re.Match[str]) -> str:
+        if match.group(1) == "${":
+            return "${"
+        name, default = match["name"], match["default"]
+        found = os.environ.get(name, default) if default is None else os.environ.get(name) or default
+        if found is None:
+            hint = f"set it, or write ${{{name}:-default}}"
+            raise error(f"the environment variable {name} isn't set", where=document.where(path), hint=hint)
+        return found
+
+    return _VARIABLE.sub(replacement, value)
