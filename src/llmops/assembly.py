@@ -1,0 +1,260 @@
+"""From a suite to something that can run: the dataset, and every backend, variant and metric made and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmops.config import Config
+from llmops.datasets import Dataset, Survey, open_dataset
+from llmops.dependencies import suite_files
+from llmops.errors import InputError, NotFoundError, did_you_mean
+from llmops.evals.gating import Gate, parse_gate
+from llmops.evals.limits import Budget
+from llmops.evals.runner import Entrant
+from llmops.evals.sending import Sender, SentBackend
+from llmops.evals.suite import MetricSpec, Suite, VariantSpec
+from llmops.identity import content_hash
+from llmops.registry import Spec, create, parse_short_form
+from llmops.types import Backend, Build, Metric, MetricInfo, Prompt, Trial, VariantInfo
+
+if TYPE_CHECKING:
+    from llmops.prompts.store import PromptStore
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of a suite runs: filters such as `tag:hard`, a seeded sample, variants by name."""
+
+    only: tuple[str, ...] = ()
+    sample: int | None = None
+    seed: int = 0
+    variants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A suite made ready: nothing has been sent yet, and everything that could be checked was."""
+
+    suite: Suite
+    config: Config
+    dataset: Dataset
+    survey: Survey
+    entrants: tuple[Entrant, ...]
+    metrics: Mapping[str, Metric]
+    gates: tuple[Gate, ...]
+    budget: Budget
+    backends: tuple[SentBackend, ...]
+    selection: Selection
+    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+
+    @property
+    def variant_infos(self) -> tuple[VariantInfo, ...]:
+        return tuple(replace(entrant.variant.info, name=entrant.name) for entrant in self.entrants)
+
+    @property
+    def metric_infos(self) -> tuple[MetricInfo, ...]:
+        return tuple(replace(metric.info, name=name) for name, metric in self.metrics.items())
+
+    @property
+    def suite_hash(self) -> str:
+        """sha256 of what decides outputs and scores: variants with their prompts and code, metrics, repeats."""
+        code = {
+            what: [_file_hash(path) for path in paths]
+            for what, paths in self.files.items()
+            if what.startswith(("variant ", "metric "))
+        }
+        return content_hash(
+            {
+                "variants": [[v.name, v.kind, _plain(v.details)] for v in self.variant_infos],
+                "metrics": [[name, repr(m.spec)] for name, m in zip(self.metrics, self.suite.metrics, strict=True)],
+                "code": code,
+                "repeats": self.suite.repeats,
+            }
+        )
+
+    @property
+    def total(self) -> int:
+        return self.survey.cases * len(self.entrants) * self.suite.repeats
+
+
+class Assembler:
+    """Makes the parts of one suite, handing each factory what it may use."""
+
+    def __init__(self, suite: Suite, config: Config, *, budget: Budget) -> None:
+        self.suite = suite
+        self.config = config
+        self.budget = budget
+        self._sent: dict[str, SentBackend] = {}
+        self._prompts: PromptStore | None = None
+        self._owner = ""
+        self._users: set[str] = set()
+
+    def assemble(self, selection: Selection, dataset: Dataset | None = None) -> Assembly:
+        """Everything made and checked. Raises an `InputError` with file and line on the first thing wrong."""
+        specs = self._chosen(selection.variants)
+        entrants = tuple(self._entrant(spec) for spec in specs)
+        metrics = self._metrics()
+        names = [entrant.name for entrant in entrants]
+        gates = tuple(
+            parse_gate(rule, metrics=metrics, variants=[v.name for v in self.suite.variants], where=where)
+            for rule, where in self.suite.gates
+        )
+        gates = tuple(gate for gate in gates if gate.variant in (None, *names))
+        opened = dataset if dataset is not None else self._dataset()
+        if selection.only or selection.sample is not None:
+            opened = opened.select(only=selection.only, sample=selection.sample, seed=selection.seed)
+        survey = opened.survey()
+        if not survey.cases:
+            raise InputError(f"{opened.name} has no cases", where=self.suite.dataset_where)
+        self._check_cases(entrants, opened)
+        self._check_bounds(entrants, opened)
+        return Assembly(
+            self.suite, self.config, opened, survey, entrants, metrics, gates, self.budget, tuple(self._sent.values()),
+            selection, suite_files(self.suite, self.config),
+        )  # fmt: skip
+
+    def _chosen(self, names: Sequence[str]) -> list[VariantSpec]:
+        known = {variant.name: variant for variant in self.suite.variants}
+        for name in names:
+            if name not in known:
+                raise NotFoundError(
+                    f"no variant is called {name!r}", where=self.suite.where, hint=did_you_mean(name, known)
+                )
+        return [variant for name, variant in known.items() if not names or name in names]
+
+    def _dataset(self) -> Dataset:
+        path = self.suite.base / self.suite.dataset_path
+        return open_dataset(
+            path, fields=self.suite.dataset_fields, name=self.suite.dataset_name, where=self.suite.dataset_where
+        )
+
+    def _entrant(self, spec: VariantSpec) -> Entrant:
+        self._owner = spec.name
+        options = dict(spec.options)
+        made: Any = options.get(spec.kind)
+        if not isinstance(made, str) and hasattr(made, "answer") and hasattr(made, "info"):
+            return Entrant(spec.name, made, sends_itself=False)  # a Variant from Python
+        variant = create("variants", spec.spec, build=self._build(spec.where), where=spec.where)
+        return Entrant(spec.name, variant, sends_itself=spec.name in self._users)
+
+    def _metrics(self) -> dict[str, Metric]:
+        metrics: dict[str, Metric] = {}
+        for entry in self.suite.metrics:
+            metric = self._metric(entry)
+            name = entry.spec.label or metric.info.name
+            if name in metrics:
+                hint = f"name one of them: {{{entry.spec.name}: {{…, as: other_name}}}}"
+                raise InputError(f"two metrics are called {name!r}", where=entry.where, hint=hint)
+            metrics[name] = metric
+        return metrics
+
+    def _metric(self, entry: MetricSpec) -> Metric:
+        spec = entry.spec
+        self._owner = f"metric {spec.name}"
+        if hasattr(spec.value, "score") and hasattr(spec.value, "info"):
+            made: Metric = spec.value  # a Metric from Python
+            return made
+        metric: Metric = create("metrics", spec, build=self._build(entry.where), where=entry.where)
+        return metric
+
+    def _build(self, where: str) -> Build:
+        def backend(form: Any) -> Backend:
+            return self._backend(form, where)
+
+        def prompt(reference: str) -> Prompt:
+            return self._prompt(reference, where)
+
+        return Build(base=self.suite.base, prompt=prompt, backend=backend, where=where)
+
+    def _prompt(self, reference: str, where: str) -> Prompt:
+        from llmops.prompts.store import PromptStore
+
+        if self._prompts is None:
+            self._prompts = PromptStore(self.config.prompts_dir)
+        return self._prompts.load(reference, where=where)
+
+    def _backend(self, form: Any, where: str) -> SentBackend:
+        named = self.config.backends.get(form) if isinstance(form, str) else None
+        spec = parse_short_form(named if named is not None else form, what="backend", where=where)
+        try:
+            backend = create(
+                "backends",
+                spec,
+                build=Build(self.suite.base, self._no_prompt, self._no_backend, where),
+                where=where,
+            )
+        except NotFoundError as error:
+            if self.config.backends:
+                error.hint += f" (and from llmops.yaml: {', '.join(sorted(self.config.backends))})"
+            raise
+        identity = content_hash(dict(backend.identity))
+        sent = self._sent.get(identity)
+        if sent is None:
+            from llmops.backends.cache import request_text
+
+            sent = SentBackend(backend, Sender(self.suite.limits), self.budget, request_text)
+            self._sent[identity] = sent
+        self._users.add(self._owner)
+        return sent
+
+    def _no_prompt(self, reference: str) -> Prompt:
+        raise InputError("a backend can't use a prompt")
+
+    def _no_backend(self, form: Any) -> Backend:
+        raise InputError("a backend can't be made of another backend yet")
+
+    def _check_cases(self, entrants: Sequence[Entrant], dataset: Dataset) -> None:
+        checks: list[Callable[[Any], None]] = [
+            check for entrant in entrants if (check := getattr(entrant.variant, "check", None)) is not None
+        ]
+        if checks:
+            for case in dataset:
+                for check in checks:
+                    check(case)
+
+    def _check_bounds(self, entrants: Sequence[Entrant], dataset: Dataset) -> None:
+        """With a token budget every prompt needs a bound on its answer; say so before anything is sent."""
+        if self.budget.max_tokens is None:
+            return
+        first = next(iter(dataset))
+        for entrant in entrants:
+            for backend, request in requests_of(entrant, Trial(first)):
+                if isinstance(backend, SentBackend):
+                    backend.worst_case_tokens(request)
+
+
+def requests_of(entrant: Entrant, trial: Trial) -> Iterator[tuple[Backend, Any]]:
+    """Backend and request of everything a variant would send, where it can tell without running."""
+    requests = getattr(entrant.variant, "requests", None)
+    backend = getattr(entrant.variant, "backend", None)
+    if requests is not None and backend is not None:
+        for request in requests(trial):
+            yield backend, request
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "unreadable"
+
+
+def _plain(value: Any) -> Any:
+    """`value` with what isn't JSON as its repr, so that it can be hashed."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
+
+
+def as_spec(metric: Any) -> MetricSpec:
+    """A metric from Python: a short form, a function, or a `Metric` object."""
+    if isinstance(metric, (str, Mapping)):
+        return MetricSpec(parse_short_form(metric, what="metric"))
+    return MetricSpec(Spec("python", value=metric, has_value=True))

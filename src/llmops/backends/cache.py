@@ -1,0 +1,174 @@
+"""Answers kept by the hash of everything that decides them: in SQLite, or as files a repository can hold."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from llmops.errors import StoreError
+from llmops.identity import canonical_json
+from llmops.types import Completion, Request, ToolCall, Usage
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL, origin TEXT NOT NULL, created REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS answers_by_origin ON answers (origin);
+"""
+
+
+def request_text(identity: Mapping[str, Any], request: Request) -> str:
+    """Canonical JSON of everything that decides an answer, and of nothing else."""
+    return canonical_json(
+        {
+            "backend": identity,
+            "model": request.model,
+            "messages": request.messages,
+            "parameters": request.parameters,
+            "tools": request.tools,
+            "output_schema": request.output_schema,
+            "repeat": request.repeat,
+        }
+    )
+
+
+def key_of(text: str) -> str:
+    """sha256 (hex) of a request's text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def to_json(completion: Completion) -> dict[str, Any]:
+    """A completion as plain data."""
+    data = asdict(completion)
+    del data["cached"]
+    return data
+
+
+def from_json(data: Mapping[str, Any]) -> Completion:
+    """The completion written by `to_json`, marked as cached."""
+    fields = dict(data)
+    fields["usage"] = Usage(**fields.get("usage", {}))
+    fields["tool_calls"] = tuple(ToolCall(**call) for call in fields.get("tool_calls", ()))
+    return Completion(**fields, cached=True)
+
+
+class SqliteCache:
+    """The response cache. Answers put are readable at once and on disk after `flush`, which the runner calls often."""
+
+    def __init__(self, path: Path, *, refresh: bool = False) -> None:
+        self.path = path
+        self.refresh = refresh
+        self._pending: dict[str, tuple[str, str, str, str, float]] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+        except (sqlite3.Error, OSError) as error:
+            hint = f"use --no-cache, or delete {path.name}"
+            raise StoreError(f"can't open the response cache: {error}", where=str(path), hint=hint) from None
+
+    def get(self, key: str) -> Completion | None:
+        """The answer kept under `key`. With `refresh`, only answers put in this process."""
+        pending = self._pending.get(key)
+        if pending is not None:
+            return from_json(json.loads(pending[2]))
+        if self.refresh:
+            return None
+        row = self._db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        return from_json(json.loads(row[0])) if row else None
+
+    def put(self, key: str, text: str, completion: Completion, origin: str) -> None:
+        """Keep an answer. `origin` says whose it was, as `suite/variant/case`."""
+        self._pending[key] = (key, text, json.dumps(to_json(completion)), origin, time.time())
+
+    def flush(self) -> None:
+        """Write what is pending in one transaction. Raises `StoreError` on a full or locked disk."""
+        if not self._pending:
+            return
+        rows = list(self._pending.values())
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise StoreError(f"can't write the response cache: {error}", where=str(self.path)) from None
+        self._pending.clear()
+
+    def close(self) -> None:
+        try:
+            self.flush()
+        finally:
+            self._db.close()
+
+    def of_origin(self, origin: str) -> Iterator[tuple[str, dict[str, Any], float]]:
+        """Key, request and time of the answers kept for one `suite/variant/case`, newest first."""
+        query = "SELECT key, request, created FROM answers WHERE origin = ? ORDER BY created DESC"
+        for key, text, created in self._db.execute(query, (origin,)):
+            yield key, json.loads(text), created
+
+    def info(self) -> dict[str, Any]:
+        """How many answers, how many bytes, and when the oldest and newest were kept (seconds since 1970)."""
+        count, oldest, newest = self._db.execute("SELECT count(*), min(created), max(created) FROM answers").fetchone()
+        return {
+            "path": str(self.path),
+            "answers": count,
+            "bytes": self.path.stat().st_size,
+            "oldest": oldest,
+            "newest": newest,
+        }
+
+    def clear(self, *, older_than_s: float | None = None) -> int:
+        """Forget answers; returns how many."""
+        limit = time.time() - older_than_s if older_than_s is not None else float("inf")
+        gone = self._db.execute("DELETE FROM answers WHERE created < ?", (limit,)).rowcount
+        self._db.execute("VACUUM")
+        return gone
+
+
+class FolderCache:
+    """Requests and answers as one JSON file each, readable in a diff: what `--record` writes and `--replay` reads."""
+
+    def __init__(self, folder: Path, *, write: bool) -> None:
+        self.folder = folder
+        self.write = write
+        self.complete = not write  # a replay has every answer there is: a miss is an error, never a request
+
+    def get(self, key: str) -> Completion | None:
+        if self.write:
+            return None
+        try:
+            return from_json(json.loads((self.folder / f"{key[:32]}.json").read_text("utf-8"))["answer"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            where = str(self.folder / f"{key[:32]}.json")
+            raise StoreError(f"not a recorded answer: {error}", where=where, hint="record it again") from None
+
+    def put(self, key: str, text: str, completion: Completion, origin: str) -> None:
+        if not self.write:
+            return
+        data = {"request": json.loads(text), "answer": to_json(completion)}
+        body = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+        target = self.folder / f"{key[:32]}.json"
+        part = target.with_suffix(".part")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part.write_text(body, "utf-8")
+            part.replace(target)
+        except OSError as error:
+            raise StoreError(f"can't record an answer: {error.strerror}", where=str(target)) from None
+
+    def flush(self) -> None:
+        """Every file is written at once; nothing is pending."""
+
+    def close(self) -> None:
+        self.flush()

@@ -1,0 +1,237 @@
+"""Every OpenAI-compatible server over HTTP: vLLM, TensorRT-LLM, Ollama, llama.cpp, hosted ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from llmops.backends.openai_shapes import (
+    StreamedCompletion,
+    parse_completion,
+    parse_json,
+    request_body,
+)
+from llmops.backends.server_events import EventParser
+from llmops.errors import BackendError, BadResponseError, ConfigError, InputError
+from llmops.http import HttpClient, check_url, expand_headers, refused
+from llmops.http.addresses import header_value
+from llmops.http.client import MAX_BODY_BYTES, read
+from llmops.types import Completion, Request
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+    from yarl import URL
+
+EMBEDDING_BATCH = 256
+PATIENCE_AFTER_DONE_S = 0.5
+_CHAT = "/chat/completions"
+_OPENAI_HOST = "api.openai.com"
+_OPENAI_KEY = "OPENAI_API_KEY"
+
+
+class OpenAIHttp:
+    """Chat completions and embeddings of one server.
+
+    `base_url` may end in `/v1`, `/v1/chat/completions` or nothing. `model` is used when a request names none.
+    `api_key_env` names the environment variable that holds the key; for api.openai.com `OPENAI_API_KEY` is used
+    when it is set. Header values may hold `${VAR}`. Keys are read when the first request is sent, never shown and
+    never part of `identity`. With `stream`, answers are streamed so that the time to the first token is measured.
+    `read_timeout_s` is the longest silence between two pieces of an answer.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str = "",
+        api_key_env: str = "",
+        headers: dict[str, str] | None = None,
+        stream: bool = False,
+        connect_timeout_s: float = 10.0,
+        read_timeout_s: float = 120.0,
+        trust_env: bool = False,
+    ) -> None:
+        from yarl import URL
+
+        if connect_timeout_s <= 0 or read_timeout_s <= 0:
+            raise InputError("connect_timeout_s and read_timeout_s are seconds above 0")
+        self.base_url = _normalised(base_url)
+        self.model = model
+        self._streams = stream
+        self._api_key_env = api_key_env
+        self._extra_headers = dict(headers or {})
+        self._secrets: tuple[str, ...] = ()
+        self._chat_url = URL(_endpoint(self.base_url, _CHAT))
+        self._embeddings_url = URL(_endpoint(self.base_url, "/embeddings"))
+        self._client = HttpClient(
+            self._headers,
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+            trust_env=trust_env,
+        )
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Kind, address and default model: what decides an answer beside the request itself."""
+        return {"kind": "openai_http", "base_url": self.base_url, "model": self.model}
+
+    async def complete(self, request: Request) -> Completion:
+        """The completion of `request`. Raises a `BackendError`, or `ConfigError` when the key isn't set."""
+        if self._streams:
+            return await self._last_of_stream(request)
+        body = request_body(request, self.model, stream=False)
+        began = time.perf_counter()
+        answer = await self._client.send("POST", self._chat_url, body)
+        if answer.status != 200:
+            raise self._refused(answer.status, answer.headers, answer.body, self._chat_url)
+        latency = time.perf_counter() - began
+        return parse_completion(answer.body, self._chat_url, asked=request.model or self.model, latency_s=latency)
+
+    async def _last_of_stream(self, request: Request) -> Completion:
+        async with contextlib.aclosing(self.stream(request)) as parts:
+            async for part in parts:
+                if isinstance(part, Completion):
+                    return part
+        raise BadResponseError(f"{self._chat_url} streamed nothing")
+
+    async def stream(self, request: Request) -> AsyncGenerator[str | Completion, None]:
+        """Pieces of text as they come, then the whole as a `Completion`, with `first_token_s` measured.
+
+        A server that answers in one piece although a stream was asked for is understood too. A stream left early
+        closes its connection.
+        """
+        body = request_body(request, self.model, stream=True)
+        asked = request.model or self.model
+        began = time.perf_counter()
+        async with self._client.open("POST", self._chat_url, body) as response:
+            if response.status != 200:
+                said = await read(response, self._chat_url)
+                raise self._refused(response.status, response.headers, said, self._chat_url)
+            if response.content_type == "application/json":
+                whole = await read(response, self._chat_url)
+                latency = time.perf_counter() - began
+                completion = parse_completion(whole, self._chat_url, asked=asked, latency_s=latency)
+                yield completion.text
+                yield completion
+                return
+            built = StreamedCompletion(self._chat_url, asked)
+            first: float | None = None
+            async with contextlib.aclosing(_pieces(response, built)) as pieces:
+                async for piece in pieces:
+                    if first is None:
+                        first = time.perf_counter() - began
+                    if piece:
+                        yield piece
+            completion = built.completion(time.perf_counter() - began, first)
+            await _drain(response)
+            yield completion
+
+    async def embed(self, texts: Sequence[str], *, model: str = "") -> list[list[float]]:
+        """One vector a text, in the order of `texts`, asked for in batches of 256."""
+        import json
+
+        chosen = model or self.model
+        if not chosen:
+            raise InputError("no model is named", hint="give the backend a model: …")
+        vectors: list[list[float]] = []
+        for start in range(0, len(texts), EMBEDDING_BATCH):
+            batch = list(texts[start : start + EMBEDDING_BATCH])
+            body = json.dumps({"model": chosen, "input": batch, "encoding_format": "float"}).encode()
+            answer = await self._client.send("POST", self._embeddings_url, body)
+            if answer.status != 200:
+                raise self._refused(answer.status, answer.headers, answer.body, self._embeddings_url)
+            vectors += _vectors(answer.body, self._embeddings_url, len(batch))
+        return vectors
+
+    async def aclose(self) -> None:
+        """Close the running loop's connections. The backend can still be used afterwards."""
+        await self._client.aclose()
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", **expand_headers(self._extra_headers)}
+        key = self._key()
+        if key:
+            headers["Authorization"] = f"Bearer {header_value('Authorization', key)}"
+        expanded = [headers[name] for name, value in self._extra_headers.items() if headers[name] != value.strip()]
+        self._secrets = tuple(s for s in (key, *expanded) if s)
+        return headers
+
+    def _key(self) -> str:
+        name = self._api_key_env
+        if name:
+            key = os.environ.get(name, "").strip()
+            if not key:
+                hint = f"it is the api_key_env of {self.base_url}: export {name}=…"
+                raise ConfigError(f"${name} isn't set", hint=hint)
+            return key
+        return os.environ.get(_OPENAI_KEY, "").strip() if urlsplit(self.base_url).hostname == _OPENAI_HOST else ""
+
+    def _refused(self, status: int, headers: Mapping[str, str], body: bytes, url: URL) -> BackendError:
+        name = self._api_key_env or _OPENAI_KEY
+        hint = (
+            f"set the key in ${name}"
+            if name == self._api_key_env or _OPENAI_HOST in self.base_url
+            else ("name the variable that holds the key: api_key_env: …")
+        )
+        hints = {401: hint, 404: "is base_url right, and is the model served?"}
+        return refused(status, headers, body, url=str(url), hints=hints, secrets=self._secrets)
+
+
+def _normalised(base_url: str) -> str:
+    parts = urlsplit(check_url(base_url.strip(), what="base_url"))
+    path = parts.path.rstrip("/").removesuffix(_CHAT).rstrip("/")
+    return urlunsplit(parts._replace(path=path or "/v1"))
+
+
+def _endpoint(base_url: str, path: str) -> str:
+    parts = urlsplit(base_url)
+    return urlunsplit(parts._replace(path=parts.path + path))
+
+
+async def _pieces(response: ClientResponse, built: StreamedCompletion) -> AsyncGenerator[str, None]:
+    """Pieces until `[DONE]` or the end, "" for the parts of tool calls."""
+    parser = EventParser()
+    size = 0
+    while not built.done and (chunk := await response.content.readany()):
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise BadResponseError(f"{response.url} streamed more than {MAX_BODY_BYTES // 1_048_576} MB")
+        for data in parser.feed(chunk):
+            piece = None if built.done else built.add(data)
+            if piece is not None:
+                yield piece
+    if built.done:
+        return
+    for data in parser.finish():
+        try:
+            piece = built.add(data)
+        except BadResponseError:  # cut in the middle of an event: `completion` says whether it mattered
+            continue
+        if piece is not None:
+            yield piece
+
+
+async def _drain(response: ClientResponse) -> None:
+    """Read to the end, which is usually there already, so that the connection can be used again."""
+    import aiohttp
+
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError):  # the answer is whole already
+        async with asyncio.timeout(PATIENCE_AFTER_DONE_S):
+            while await response.content.readany():
+                pass
+
+
+def _vectors(body: bytes, url: URL, expected: int) -> list[list[float]]:
+    rows = parse_json(body, url).get("data")
+    if not isinstance(rows, list) or len(rows) != expected:
+        count = len(rows) if isinstance(rows, list) else "no"
+        raise BadResponseError(f"{url} answered {count} vectors for {expected} texts")
+    try:
+        ordered = sorted(enumerate(rows), key=lambda pair: pair[1].get("index", pair[0]))
+        return [[float(number) for number in row["embedding"]] for _, row in ordered]
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise BadResponseError(f"{url} answered vectors that aren't lists of numbers") from None

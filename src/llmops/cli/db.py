@@ -1,0 +1,38 @@
+"""`llmops db path|migrate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmops.cli.terminal import AsJson, print_json, say
+
+app = typer.Typer(no_args_is_help=True, help="The store that runs are kept in.")
+
+Store = Annotated[str, typer.Option(help="A SQLite file or a PostgreSQL URL.", metavar="PATH|URL")]
+
+
+@app.command()
+def path(store: Store = "", as_json: AsJson = False) -> None:
+    """Where runs are kept. A URL's password isn't shown."""
+    from llmops.config import store_location
+    from llmops.sdk import masked
+
+    shown = masked(store_location(store or None))
+    if as_json:
+        print_json({"store": shown})
+    else:
+        typer.echo(shown)
+
+
+@app.command()
+def migrate(store: Store = "", as_json: AsJson = False) -> None:
+    """Bring the store's tables up to this version of llmops."""
+    from llmops import sdk
+
+    old, new = sdk.migrate_store(store or None)
+    if as_json:
+        print_json({"from": old, "to": new})
+    else:
+        say("already up to date" if old == new else f"migrated from {old or 'nothing'} to {new}")

@@ -1,0 +1,134 @@
+"""Gates: rules such as `token_f1 >= 0.6`, `recall@5 >= 0.8 for tag:hard`, `errors <= 1%`, `latency_p95 <= 2s`."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from llmops.aggregate import Aggregate, mean, quantile
+from llmops.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_PASS, SuiteError, did_you_mean
+from llmops.types import GateOutcome
+
+_RULE = re.compile(
+    r"\s*(?P<name>[^\s<>=!]+)\s*(?P<comparison><=|>=|==|!=|<|>)\s*(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+    r"\s*(?P<unit>%|ms|s|min)?(?:\s+for\s+(?P<scope>(?:tag|group|variant):.+?))?\s*"
+)
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+_UNITS = {"%": 0.01, "ms": 0.001, "s": 1.0, "min": 60.0, None: 1.0}
+BUILT_IN = (
+    "errors",
+    "latency_mean",
+    "latency_p50",
+    "latency_p90",
+    "latency_p95",
+    "latency_p99",
+    "tokens_per_case",
+)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A parsed rule. `threshold` is in the measure's own unit: shares 0–1, seconds, tokens."""
+
+    rule: str
+    name: str
+    comparison: str
+    threshold: float
+    tag: str | None = None
+    group: str | None = None
+    variant: str | None = None
+
+
+def parse_gate(rule: str, *, metrics: Iterable[str], variants: Iterable[str], where: str = "") -> Gate:
+    """Read one rule. Raises `SuiteError` at `where` on anything that isn't `NAME OP NUMBER [for KIND:NAME]`."""
+    found = _RULE.fullmatch(rule)
+    if found is None:
+        hint = 'write "token_f1 >= 0.6", "errors <= 1%" or "recall@5 >= 0.8 for tag:hard"'
+        raise SuiteError(f"gate {rule[:100]!r} isn't a rule", where=where, hint=hint)
+    name, unit = found["name"], found["unit"]
+    known = [*metrics, *BUILT_IN]
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise SuiteError(f"gate {rule!r}: nothing is measured as {name!r}", where=where, hint=hint)
+    _check_unit(rule, name, unit, where)
+    kind, _, scoped = (found["scope"] or "").partition(":")
+    if kind == "variant" and scoped not in set(variants):
+        raise SuiteError(
+            f"gate {rule!r}: no variant is called {scoped!r}", where=where, hint=did_you_mean(scoped, variants)
+        )
+    return Gate(
+        rule=rule.strip(),
+        name=name,
+        comparison=found["comparison"],
+        threshold=float(found["number"]) * _UNITS[unit],
+        tag=scoped if kind == "tag" else None,
+        group=scoped if kind == "group" else None,
+        variant=scoped if kind == "variant" else None,
+    )
+
+
+def _check_unit(rule: str, name: str, unit: str | None, where: str) -> None:
+    is_time = name.startswith("latency")
+    if unit in ("ms", "s", "min") and not is_time:
+        raise SuiteError(f"gate {rule!r}: {name} isn't a time", where=where, hint="drop the unit")
+    if unit == "%" and (is_time or name == "tokens_per_case"):
+        raise SuiteError(f"gate {rule!r}: {name} isn't a share", where=where, hint="drop the %")
+    if is_time and unit is None and name != "latency":
+        raise SuiteError(f"gate {rule!r} doesn't say seconds or milliseconds", where=where, hint="write 2s or 500ms")
+
+
+def decide(gates: Sequence[Gate], aggregate: Aggregate, variants: Sequence[str]) -> tuple[GateOutcome, ...]:
+    """Every gate on every variant it speaks of. A gate with nothing to measure is `undecided`, never a pass."""
+    return tuple(
+        _decide(gate, aggregate, variant) for gate in gates for variant in variants if gate.variant in (None, variant)
+    )
+
+
+def _decide(gate: Gate, aggregate: Aggregate, variant: str) -> GateOutcome:
+    value, detail = _measure(gate, aggregate, variant)
+    if value is None:
+        return GateOutcome(gate.rule, variant, "undecided", None, detail)
+    holds = _COMPARE[gate.comparison](value, gate.threshold)
+    return GateOutcome(gate.rule, variant, "pass" if holds else "fail", value, detail)
+
+
+def _measure(gate: Gate, aggregate: Aggregate, variant: str) -> tuple[float | None, str]:
+    scope = {"tag": gate.tag, "group": gate.group}
+    cases = aggregate.cases(variant, **scope) if variant in aggregate.variants else 0
+    if not cases:
+        return None, "no case to measure"
+    if gate.name == "errors":
+        return aggregate.error_share(variant, **scope), f"{aggregate.errors(variant, **scope)} of {cases} cases failed"
+    if gate.name.startswith("latency_"):
+        values, what = aggregate.latencies(variant, **scope), "no latency was measured"
+    elif gate.name == "tokens_per_case":
+        values, what = aggregate.tokens(variant, **scope), "no usage is known"
+    else:
+        values, what = aggregate.values(variant, gate.name, **scope), "no case has a score"
+        reasons = aggregate.unscored(variant, gate.name)
+        if not len(values) and reasons:
+            what += f": {max(reasons, key=lambda reason: reasons[reason])}"
+    if not len(values):
+        return None, what
+    left_out = cases - len(values)
+    detail = f"{len(values)} cases" + (f", {left_out} without a value" if left_out else "")
+    if gate.name.startswith("latency_p"):
+        return quantile(values, int(gate.name.removeprefix("latency_p")) / 100), detail
+    return mean(values), detail
+
+
+def exit_code(outcomes: Iterable[GateOutcome]) -> int:
+    """1 when a gate failed, else 3 when one could not be decided, else 0."""
+    seen = {outcome.outcome for outcome in outcomes}
+    if "fail" in seen:
+        return EXIT_GATE_FAILED
+    return EXIT_INCONCLUSIVE if "undecided" in seen else EXIT_PASS

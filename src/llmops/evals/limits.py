@@ -1,0 +1,152 @@
+"""How hard to push: concurrency that backs off and recovers, rates a minute, and budgets reserved before sending."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from llmops.errors import BudgetExceededError
+
+
+class ConcurrencyLimit:
+    """At most `maximum` holders at once; fewer after the server said "slow down", then more again.
+
+    Additive increase, multiplicative decrease: a 429 or 503 halves the limit once for everything that was in
+    flight, and holds new requests back for as long as the server asked; each success adds 1/limit back.
+    """
+
+    def __init__(self, maximum: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.maximum = maximum
+        self.limit = float(maximum)
+        self.in_flight = 0
+        self._clock = clock
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._halved_at = -1.0
+        self._open_at = 0.0
+        self._opening: asyncio.TimerHandle | None = None
+
+    async def acquire(self) -> None:
+        """Wait for a place."""
+        if not self._waiting and self._free():
+            self.in_flight += 1
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        self._wake()
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.release()
+            raise
+
+    def release(self) -> None:
+        """Give a place back."""
+        self.in_flight -= 1
+        self._wake()
+
+    def succeeded(self) -> None:
+        """An answer came: allow a little more."""
+        if self.limit < self.maximum:
+            self.limit = min(float(self.maximum), self.limit + 1.0 / self.limit)
+
+    def pushed_back(self, sent_at: float, retry_after_s: float | None) -> None:
+        """A request sent at `sent_at` was told to slow down; hold everything for `retry_after_s`."""
+        if sent_at >= self._halved_at:
+            self.limit = max(1.0, self.limit / 2)
+            self._halved_at = self._clock()
+        if retry_after_s:
+            self._open_at = max(self._open_at, self._clock() + retry_after_s)
+
+    def _free(self) -> bool:
+        return self.in_flight < int(self.limit) and self._clock() >= self._open_at
+
+    def _wake(self) -> None:
+        while self._waiting and self._free():
+            place = self._waiting.popleft()
+            if not place.done():
+                self.in_flight += 1
+                place.set_result(None)
+        held = self._open_at - self._clock()
+        if self._waiting and held > 0 and self._opening is None:
+            self._opening = asyncio.get_running_loop().call_later(held, self._reopen)
+
+    def _reopen(self) -> None:
+        self._opening = None
+        self._wake()
+
+
+class Pace:
+    """A rate a minute, spread evenly: each unit takes 60/rate seconds of the schedule, with one second of burst."""
+
+    def __init__(self, per_minute: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds_per_unit = 60.0 / per_minute
+        self._clock = clock
+        self._burst_s = max(1.0, self._seconds_per_unit)
+        self._next = self._clock() - self._burst_s
+
+    def delay(self, units: float) -> float:
+        """Book `units` and return how many seconds to wait before using them."""
+        now = self._clock()
+        self._next = max(self._next, now - self._burst_s) + units * self._seconds_per_unit
+        return max(0.0, self._next - now)
+
+    def correct(self, units: float) -> None:
+        """Add units used beyond what was booked (or give back, when negative)."""
+        self._next += units * self._seconds_per_unit
+
+
+class Budget:
+    """Requests and tokens a run may spend. The worst case is reserved before sending and settled afterwards."""
+
+    def __init__(self, *, max_requests: int | None = None, max_tokens: int | None = None) -> None:
+        self.max_requests = max_requests
+        self.max_tokens = max_tokens
+        self.requests = 0
+        self.tokens = 0
+        self._reserved_tokens = 0
+        self._reserved = 0
+        self._settled: asyncio.Event | None = None
+
+    @property
+    def limited(self) -> bool:
+        return self.max_requests is not None or self.max_tokens is not None
+
+    async def reserve(self, tokens: int) -> None:
+        """Set aside one request and `tokens`. Waits while requests in flight may still give some back.
+
+        Raises `BudgetExceededError` when nothing in flight could make room.
+        """
+        while True:
+            over = self._over(tokens)
+            if not over:
+                self._reserved += 1
+                self._reserved_tokens += tokens
+                return
+            if not self._reserved or self._over(tokens, settled_only=True):
+                raise BudgetExceededError(over, hint="what was done is saved; raise the limit and --resume to go on")
+            self._settled = self._settled or asyncio.Event()
+            await self._settled.wait()
+
+    def settle(self, reserved_tokens: int, used_tokens: int) -> None:
+        """Replace a reservation by what was used."""
+        self._reserved -= 1
+        self._reserved_tokens -= reserved_tokens
+        self.requests += 1
+        self.tokens += used_tokens
+        if self._settled is not None:
+            self._settled.set()
+            self._settled = None
+
+    def _over(self, tokens: int, *, settled_only: bool = False) -> str:
+        """Why one more request doesn't fit, or "". `settled_only` asks as if everything in flight would be free."""
+        requests = self.requests + (0 if settled_only else self._reserved)
+        spent = self.tokens + (0 if settled_only else self._reserved_tokens)
+        if self.max_requests is not None and requests + 1 > self.max_requests:
+            return f"the limit of {self.max_requests:,} requests is reached"
+        if self.max_tokens is not None and spent + tokens > self.max_tokens:
+            left = self.max_tokens - self.tokens
+            return f"the next request may take {tokens:,} tokens and {max(0, left):,} of {self.max_tokens:,} are left"
+        return ""

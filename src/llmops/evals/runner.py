@@ -1,0 +1,245 @@
+"""Runs every variant on every case: the only place with concurrency, retries, cache and resume.
+
+Each variant has its own workers, which pull trials from its own pass over the dataset, so that a slow or
+rate-limited server never holds another variant back. A trial that fails is data; a store that fails, a limit that
+is reached or Ctrl-C ends the run with everything finished already handed to `write`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from llmops.errors import BackendError, BudgetExceededError, DatasetError, LlmopsError, PromptError
+from llmops.evals.scoring import score_sample
+from llmops.evals.sending import METER, AnswerCache, Meter, Sender
+from llmops.evals.suite import Limits
+from llmops.types import Case, Failure, Metric, Output, Result, RunStatus, Sample, Trial, Usage, Variant
+
+FLUSH_EVERY_S = 0.02
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A variant in a run. `sends_itself` when its requests go through backends that limit and retry on their own."""
+
+    name: str
+    variant: Variant
+    sends_itself: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does. `total` counts trials; `done` holds the (variant, case id, repeat) that a resumed run has."""
+
+    suite: str
+    cases: Iterable[Case]
+    entrants: tuple[Entrant, ...]
+    metrics: Mapping[str, Metric]
+    limits: Limits = field(default_factory=Limits)
+    repeats: int = 1
+    total: int = 0
+    done: frozenset[Key] | set[Key] = frozenset()
+    resources: tuple[object, ...] = ()  # closed at the end when they have `aclose`
+
+
+@dataclass
+class Counters:
+    """What a progress display shows; read from any thread."""
+
+    total: int = 0
+    done: int = 0
+    resumed: int = 0
+    errors: int = 0
+    cached: int = 0
+    usage: Usage = field(default_factory=Usage)
+    cached_tokens: int = 0
+    last_error: str = ""
+    started: float = field(default_factory=time.monotonic)
+
+
+class Runner:
+    """Runs one plan. `write` gets each finished result and its case's position, once, in order of completion."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        write: Callable[[Result, int], None],
+        counters: Counters,
+        cache: AnswerCache | None = None,
+    ) -> None:
+        self.plan = plan
+        self._write = write
+        self._counters = counters
+        self._cache = cache
+        self._ended: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._why: RunStatus = "finished"
+        self._error: LlmopsError | None = None
+        self.budget_note = ""
+
+    def interrupt(self) -> None:
+        """End the run soon, from any thread or signal handler; what is in flight is dropped, not stored."""
+        self._why = "interrupted"
+        if self._loop is not None and self._ended is not None:
+            self._loop.call_soon_threadsafe(self._ended.set)
+
+    async def run(self) -> RunStatus:
+        """Run to the end. Returns how it ended; raises the error of a store or configuration that failed."""
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        if self._why == "interrupted":
+            return self._why
+        self._counters.total = self.plan.total
+        self._counters.done = self._counters.resumed = len(self.plan.done)
+        workers = [asyncio.create_task(w) for entrant in self.plan.entrants for w in self._workers(entrant)]
+        flusher = asyncio.create_task(self._flush_cache())
+        try:
+            await self._until_done(workers)
+        finally:
+            for task in (*workers, flusher):
+                task.cancel()
+            await asyncio.gather(*workers, flusher, return_exceptions=True)
+            with contextlib.suppress(LlmopsError):
+                self._flush()
+            await self._close()
+        if self._error is not None:
+            raise self._error
+        return self._why
+
+    async def _until_done(self, workers: list[asyncio.Task[None]]) -> None:
+        assert self._ended is not None
+        ended = asyncio.create_task(self._ended.wait())
+        work: asyncio.Future[list[None]] = asyncio.gather(*workers)
+        both: set[asyncio.Future[Any]] = {work, ended}
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if work.done() and not work.cancelled() and (error := work.exception()) is not None:
+                raise error
+        finally:
+            work.cancel()
+            ended.cancel()
+            await asyncio.gather(work, ended, return_exceptions=True)
+
+    def _workers(self, entrant: Entrant) -> Iterator[Coroutine[Any, Any, None]]:
+        limits = self.plan.limits
+        trials = self._trials(entrant.name)
+        sender = None if entrant.sends_itself else Sender(limits)
+        for _ in range(min(limits.concurrency, max(1, self.plan.total))):
+            yield self._work(entrant, trials, sender)
+
+    def _trials(self, variant: str) -> Iterator[tuple[int, Trial]]:
+        done = self.plan.done
+        for position, case in enumerate(self.plan.cases):
+            for repeat in range(self.plan.repeats):
+                if (variant, case.id, repeat) not in done:
+                    yield position, Trial(case, repeat)
+
+    async def _work(self, entrant: Entrant, trials: Iterator[tuple[int, Trial]], sender: Sender | None) -> None:
+        for position, trial in trials:
+            try:
+                output = await self._answer(entrant, trial, sender)
+                scores = await score_sample(self.plan.metrics, Sample(trial.case, output))
+                self._record(Result(entrant.name, trial.case, output, trial.repeat, scores), position)
+            except BudgetExceededError as error:
+                self.budget_note = str(error)
+                self._end("stopped")
+                return
+            except LlmopsError as error:
+                self._error = self._error or error
+                self._end("failed")
+                return
+            await asyncio.sleep(0)  # a variant that never waits must not starve the others, progress or Ctrl-C
+
+    def _end(self, why: RunStatus) -> None:
+        if self._why == "finished":
+            self._why = why
+        if self._ended is not None:
+            self._ended.set()
+
+    async def _answer(self, entrant: Entrant, trial: Trial, sender: Sender | None) -> Output:
+        meter = Meter(f"{self.plan.suite}/{entrant.name}/{trial.case.id}", trial.repeat)
+        METER.set(meter)
+        began = time.perf_counter()
+        try:
+            if sender is None:
+                output = await entrant.variant.answer(trial)
+            else:
+                output = await sender.send(lambda: entrant.variant.answer(trial), meter=meter)
+        except BudgetExceededError:
+            raise
+        except (BackendError, PromptError, DatasetError) as error:
+            output = Output(error=_failure(error))
+        except LlmopsError:
+            raise
+        except Exception as error:  # whatever a user's pipeline raises belongs to its case
+            output = Output(error=Failure("pipeline", _explain(error)))
+        if meter.stopped is not None:  # the pipeline swallowed it
+            raise meter.stopped
+        return _metered(output, meter, time.perf_counter() - began)
+
+    def _record(self, result: Result, position: int) -> None:
+        self._write(result, position)
+        counters, output = self._counters, result.output
+        counters.done += 1
+        counters.cached += output.cached
+        if output.cached:
+            counters.cached_tokens += output.usage.total_tokens
+        else:
+            counters.usage = counters.usage + output.usage
+        if output.error is not None:
+            counters.errors += 1
+            counters.last_error = output.error.message
+
+    async def _flush_cache(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(FLUSH_EVERY_S)
+                self._flush()
+        except LlmopsError as error:
+            self._error = self._error or error
+            self._end("failed")
+
+    def _flush(self) -> None:
+        if self._cache is not None:
+            self._cache.flush()
+
+    async def _close(self) -> None:
+        for resource in (*(e.variant for e in self.plan.entrants), *self.plan.resources):
+            close = getattr(resource, "aclose", None)
+            if close is not None:
+                with contextlib.suppress(Exception):  # the results are safe; a connection that won't close isn't news
+                    await close()
+
+
+def _metered(output: Output, meter: Meter, elapsed: float) -> Output:
+    """Fill in what the variant left open. Time spent waiting for a place isn't the variant's; replayed answers' is."""
+    latency = output.latency_s
+    if latency is None and output.error is None and not output.cached:
+        latency = max(0.0, elapsed - meter.waited_s) + meter.replayed_s
+    usage = output.usage
+    if not usage.requests and not usage.total_tokens:
+        usage = meter.usage
+    cached = output.cached or (meter.requests > 0 and meter.cached == meter.requests)
+    return replace(output, latency_s=latency, usage=usage, cached=cached)
+
+
+def _failure(error: LlmopsError) -> Failure:
+    message = error.message if not error.hint else f"{error.message}; {error.hint}"
+    return Failure(error.kind, message[:1000], error.retryable, getattr(error, "attempts", 1))
+
+
+def _explain(error: Exception) -> str:
+    """The exception and the line of the user's code it came from."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "llmops" not in Path(f.filename).parts]
+    own = [f for f in frames if "site-packages" not in f.filename and "lib/python" not in f.filename] or frames
+    at = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    return f"{type(error).__name__}: {error}{at}"[:1000]

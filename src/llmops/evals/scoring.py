@@ -1,0 +1,28 @@
+"""Scores for a finished trial. A metric that fails leaves the sample unscored and the run going."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+
+from llmops.errors import BudgetExceededError, LlmopsError, StoreError
+from llmops.types import Metric, Sample, Score
+
+
+async def score_sample(metrics: Mapping[str, Metric], sample: Sample) -> dict[str, Score]:
+    """A score by metric name. A sample with an error is unscored everywhere: it has no answer to judge."""
+    if sample.output.error is not None:
+        failed = Score.unscored("the case failed")
+        return dict.fromkeys(metrics, failed)
+    scores = {}
+    for name, metric in metrics.items():
+        try:
+            score = metric.score(sample)
+            scores[name] = await score if inspect.isawaitable(score) else score
+        except (BudgetExceededError, StoreError):
+            raise
+        except LlmopsError as error:
+            scores[name] = Score.unscored(str(error))
+        except Exception as error:
+            scores[name] = Score.unscored(f"{name} raised {type(error).__name__}: {error}"[:500])
+    return scores

@@ -1,0 +1,269 @@
+"""Requests on their way to a backend: the cache, one flight for identical requests, budgets, limits and retries."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+from llmops.errors import (
+    BackendError,
+    BackendTimeoutError,
+    BudgetExceededError,
+    InputError,
+    LlmopsError,
+    NotRecordedError,
+    RateLimitedError,
+)
+from llmops.evals.limits import Budget, ConcurrencyLimit, Pace
+from llmops.evals.suite import Limits
+from llmops.types import Backend, Completion, Request, Usage
+
+T = TypeVar("T")
+FIRST_DELAY_S = 0.5
+LONGEST_DELAY_S = 60.0
+LONGEST_RETRY_AFTER_S = 300.0
+
+
+@dataclass
+class Meter:
+    """What one trial used: filled in by every backend it calls, in whatever thread or task."""
+
+    origin: str = ""
+    repeat: int = 0
+    usage: Usage = field(default_factory=Usage)
+    requests: int = 0
+    cached: int = 0
+    waited_s: float = 0.0
+    replayed_s: float = 0.0
+    stopped: BudgetExceededError | None = None
+
+    def add(self, completion: Completion) -> None:
+        self.requests += 1
+        self.usage = self.usage + completion.usage
+        if completion.cached:
+            self.cached += 1
+            self.replayed_s += completion.latency_s or 0.0
+
+
+METER: ContextVar[Meter | None] = ContextVar("llmops_meter", default=None)
+
+
+class AnswerCache(Protocol):
+    """Where answers are kept; see `llmops.backends.cache`."""
+
+    def get(self, key: str) -> Completion | None: ...
+    def put(self, key: str, text: str, completion: Completion, origin: str) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Sender:
+    """Sends under one set of limits: concurrency, rates, time, retries with jittered exponential backoff."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.retried = 0
+        self._concurrency = ConcurrencyLimit(limits.concurrency)
+        self._requests = Pace(limits.requests_per_minute) if limits.requests_per_minute else None
+        self._tokens = Pace(limits.tokens_per_minute) if limits.tokens_per_minute else None
+
+    async def send(self, attempt: Callable[[], Awaitable[T]], *, tokens: int = 0, meter: Meter | None = None) -> T:
+        """The result of `attempt`, tried again while its error is retryable. The last error carries `attempts`."""
+        loop = asyncio.get_running_loop()
+        for number in range(1, self.limits.retries + 2):
+            began = loop.time()
+            await self._admit(tokens)
+            sent_at = loop.time()
+            if meter is not None:
+                meter.waited_s += sent_at - began
+            try:
+                async with asyncio.timeout(self.limits.timeout_s):
+                    result = await attempt()
+                self._concurrency.succeeded()
+                return result
+            except TimeoutError:
+                error: LlmopsError = BackendTimeoutError(f"no answer within {self.limits.timeout_s:g} s")
+            except BackendError as problem:
+                error = problem
+                if isinstance(problem, RateLimitedError):
+                    self._concurrency.pushed_back(sent_at, _capped(problem.retry_after_s))
+            finally:
+                self._concurrency.release()
+            if number > self.limits.retries or not error.retryable or _hopeless(error):
+                error.attempts = number  # type: ignore[attr-defined]
+                raise error
+            self.retried += 1
+            await self._pause(number, error, meter)
+        raise AssertionError("unreachable")
+
+    def correct(self, tokens: int) -> None:
+        """Book tokens used beyond the estimate."""
+        if self._tokens is not None:
+            self._tokens.correct(tokens)
+
+    async def _admit(self, tokens: int) -> None:
+        delay = self._requests.delay(1) if self._requests is not None else 0.0
+        if self._tokens is not None:
+            delay = max(delay, self._tokens.delay(tokens))
+        if delay > 0:
+            await asyncio.sleep(delay)
+        await self._concurrency.acquire()
+
+    async def _pause(self, number: int, error: LlmopsError, meter: Meter | None) -> None:
+        delay = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (number - 1)) * random.uniform(0.5, 1.0)
+        asked = getattr(error, "retry_after_s", None)
+        if asked is not None:
+            delay = asked + random.uniform(0.0, 0.1)  # never earlier than asked, and not all at once
+        if meter is not None:
+            meter.waited_s += delay
+        await asyncio.sleep(delay)
+
+
+def _capped(seconds: float | None) -> float | None:
+    return None if seconds is None else min(seconds, LONGEST_RETRY_AFTER_S)
+
+
+def _hopeless(error: LlmopsError) -> bool:
+    return (getattr(error, "retry_after_s", None) or 0.0) > LONGEST_RETRY_AFTER_S
+
+
+class SentBackend:
+    """A backend as the runner hands it out: cached, counted, limited and retried. It is a `Backend` itself."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        sender: Sender,
+        budget: Budget,
+        request_text: Callable[[Mapping[str, Any], Request], str],
+    ) -> None:
+        self.backend = backend
+        self.note: str = getattr(backend, "note", "")
+        self._identity = dict(backend.identity)
+        self._sender = sender
+        self.cache: AnswerCache | None = None  # opened, and set, when the run begins
+        self._budget = budget
+        self._request_text = request_text
+        self._flights: dict[str, asyncio.Future[Completion]] = {}
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return self._identity
+
+    async def complete(self, request: Request) -> Completion:
+        """The completion, from the cache when there is one. Identical requests at the same time are sent once."""
+        meter = METER.get()
+        completion = await self._complete(request, meter)
+        if meter is not None:
+            meter.add(completion)
+        return completion
+
+    async def _complete(self, request: Request, meter: Meter | None) -> Completion:
+        if self.cache is None:
+            return await self._send(request, meter)
+        text = self._request_text(self._identity, request)
+        key = hashlib.sha256(text.encode()).hexdigest()
+        flight = self._flights.get(key)
+        if flight is not None:
+            return await self._join(flight, request, meter)
+        found = self.cache.get(key)
+        if found is not None:
+            return found
+        if getattr(self.cache, "complete", False):
+            raise NotRecordedError("no answer was recorded for this request", hint="record it with --record")
+        flight = self._flights[key] = asyncio.get_running_loop().create_future()
+        try:
+            completion = await self._send(request, meter)
+        except BaseException as error:
+            if not flight.done():
+                flight.set_exception(
+                    error if isinstance(error, LlmopsError) else BackendError("the first request failed")
+                )
+                flight.exception()  # whoever joined raises it; nobody joining is fine
+            raise
+        else:
+            self.cache.put(key, text, completion, meter.origin if meter else "")
+            flight.set_result(replace(completion, cached=True))
+            return completion
+        finally:
+            del self._flights[key]
+
+    async def _join(self, flight: asyncio.Future[Completion], request: Request, meter: Meter | None) -> Completion:
+        try:
+            return await asyncio.shield(flight)
+        except LlmopsError as error:
+            if type(error) is BackendError:  # the first was cancelled or broke: this one goes on by itself
+                return await self._complete(request, meter)
+            raise
+
+    async def _send(self, request: Request, meter: Meter | None) -> Completion:
+        tokens = self.worst_case_tokens(request)
+
+        async def attempt() -> Completion:
+            if not self._budget.limited:
+                return await self.backend.complete(request)
+            return await self._within_budget(request, tokens, meter)
+
+        completion = await self._sender.send(attempt, tokens=tokens, meter=meter)
+        if completion.usage.certainty != "unknown":
+            self._sender.correct(completion.usage.total_tokens - tokens)
+        return completion
+
+    async def _within_budget(self, request: Request, tokens: int, meter: Meter | None) -> Completion:
+        try:
+            await self._budget.reserve(tokens)
+        except BudgetExceededError as error:
+            if meter is not None:
+                meter.stopped = error  # a pipeline may swallow the exception; the runner must still stop
+            raise
+        used = tokens  # an attempt cut off in the middle may be billed in full
+        try:
+            completion = await self.backend.complete(request)
+            if completion.usage.certainty != "unknown":
+                used = completion.usage.total_tokens
+            return completion
+        except BackendTimeoutError:
+            raise
+        except BackendError:
+            used = 0
+            raise
+        finally:
+            self._budget.settle(tokens, used)
+
+    def worst_case_tokens(self, request: Request) -> int:
+        """Tokens the request may take at worst; 0 when nothing depends on it. Raises `InputError` without a bound."""
+        if self._budget.max_tokens is None and self._sender.limits.tokens_per_minute is None:
+            return 0
+        bound = getattr(self.backend, "worst_case_tokens", None)
+        if bound is not None:
+            return int(bound(request))
+        return prompt_tokens_bound(request) + self._output_bound(request)
+
+    def _output_bound(self, request: Request) -> int:
+        for name in ("max_tokens", "max_completion_tokens"):
+            limit = request.parameters.get(name)
+            if isinstance(limit, int) and limit > 0:
+                return limit * int(request.parameters.get("n", 1) or 1)
+        if self._budget.max_tokens is None:
+            return 0
+        raise InputError(
+            "--max-tokens needs a bound on every answer",
+            hint="give the prompt or variant parameters: {max_tokens: …}",
+        )
+
+
+def prompt_tokens_bound(request: Request) -> int:
+    """No byte-level tokenizer makes more tokens than bytes; 16 a message covers the chat template's own."""
+    size = sum(len(str(message.get("content") or "").encode("utf-8", "replace")) for message in request.messages)
+    return size + 16 * (len(request.messages) + 1) + len(str(request.tools)) * bool(request.tools)
+
+
+def estimated_tokens(request: Request) -> int:
+    """About how many tokens a prompt has: a quarter of its characters, plus 4 a message."""
+    size = sum(len(str(message.get("content") or "")) for message in request.messages)
+    return size // 4 + 4 * len(request.messages)

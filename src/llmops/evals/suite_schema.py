@@ -1,0 +1,103 @@
+"""The shape of a suite file: pydantic models that check it, and the JSON Schema that editors use."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+
+from llmops.registry import names, resolve
+
+DATASET = ("as a path", "as a mapping")  # the two forms of `dataset`, as they stand in error locations
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_finite), Field(gt=0, strict=False)]
+
+
+class DatasetEntry(_Strict):
+    """Where the cases are, and which columns they come from."""
+
+    path: str = Field(min_length=1, description="File or folder, relative to this file.")
+    fields: dict[str, Any] | None = Field(
+        default=None, description="Maps id, inputs.NAME, expected, contexts, relevant, tags, group to columns."
+    )
+    name: str = Field(default="", description="Name in reports; the file's stem otherwise.")
+
+
+class LimitsEntry(_Strict):
+    """How hard a run may push."""
+
+    concurrency: int = Field(default=16, ge=1, le=10_000, description="Requests in flight for each backend or variant.")
+    requests_per_minute: Number | None = None
+    tokens_per_minute: Number | None = None
+    retries: int = Field(default=4, ge=0, le=100, description="Further attempts after a failure that may pass.")
+    timeout_s: Number | None = Field(default=300.0, description="Seconds one attempt may take.")
+
+
+class SuiteFile(_Strict):
+    """A suite: which variants answer which cases, how they are scored, and what must hold."""
+
+    description: str = ""
+    name: str = Field(default="", description="Name in reports; the file's stem otherwise.")
+    dataset: Annotated[
+        Annotated[str, Field(min_length=1), Tag(DATASET[0])] | Annotated[DatasetEntry, Tag(DATASET[1])],
+        Discriminator(lambda value: DATASET[isinstance(value, (dict, DatasetEntry))]),
+    ] = Field(description="Path, or path with a mapping of fields.")
+    variants: dict[Annotated[str, Field(min_length=1, max_length=100)], Any] = Field(min_length=1)
+    baseline: str | None = Field(default=None, description="The variant that others are compared with.")
+    metrics: list[Any] = Field(min_length=1, description="Each is name, {name: value} or {name: {options}}.")
+    gates: list[str] = Field(default_factory=list, description='Rules such as "token_f1 >= 0.6" or "errors <= 1%".')
+    limits: LimitsEntry = Field(default_factory=LimitsEntry)
+    repeats: int = Field(default=1, ge=1, le=1000, description="Answers for each case and variant.")
+    watch: list[str] = Field(default_factory=list, description="More files (globs) that `--changed` looks at.")
+
+
+def known_keys(location: tuple[Any, ...]) -> list[str]:
+    """The keys allowed beside the one at `location`."""
+    models: dict[str, type[BaseModel]] = {"dataset": DatasetEntry, "limits": LimitsEntry}
+    model = models.get(str(location[0]), SuiteFile) if len(location) > 1 else SuiteFile
+    return list(model.model_fields)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a suite file, with the registered names filled in."""
+    schema = SuiteFile.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "llmops suite"
+    schema["properties"]["variants"]["additionalProperties"] = {"anyOf": [_variant(k) for k in names("variants")]}
+    metrics = names("metrics")
+    schema["properties"]["metrics"]["items"] = {
+        "anyOf": [
+            {"enum": metrics},
+            {
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": 1,
+                "additionalProperties": False,
+                "properties": {name: {} for name in metrics},
+            },
+        ]
+    }
+    return schema
+
+
+def _variant(kind: str) -> Mapping[str, Any]:
+    parameters = [p for n, p in inspect.signature(resolve("variants", kind)).parameters.items() if n != "build"]
+    own, others = parameters[0], parameters[1:]
+    properties: dict[str, Any] = {kind: {}, **{p.name.rstrip("_"): {} for p in others}}
+    needed = [p.name.rstrip("_") for p in others if p.default is inspect.Parameter.empty]
+    del own  # written under the kind's own name
+    return {"type": "object", "properties": properties, "required": [kind, *needed], "additionalProperties": False}

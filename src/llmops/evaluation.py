@@ -1,0 +1,298 @@
+"""One evaluation from start to end: assemble, run or resume, decide the gates, and hand back a `Run`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from llmops.aggregate import Aggregate
+from llmops.assembly import Assembler, Selection
+from llmops.config import load_config, project_root, store_location
+from llmops.datasets import Dataset
+from llmops.errors import InputError, StoreError
+from llmops.evals.driving import drive
+from llmops.evals.gating import decide
+from llmops.evals.limits import Budget
+from llmops.evals.runner import Counters, Plan, Runner
+from llmops.evals.scoring import score_sample
+from llmops.evals.sending import AnswerCache
+from llmops.evals.suite import Suite, load_suite
+from llmops.identity import new_id
+from llmops.process import is_alive, this_process
+from llmops.runs import Run, open_saved, unfinished
+from llmops.store.database import Store
+from llmops.types import Case, Result, RunRecord, RunStatus, Sample
+
+LIBRARIES = (
+    "llmops",
+    "aiohttp",
+    "jinja2",
+    "langchain-core",
+    "pydantic",
+    "rapidfuzz",
+    "rouge-score",
+    "sacrebleu",
+    "sqlmodel",
+)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run a suite; see `llmops eval --help` for what each does."""
+
+    selection: Selection = field(default_factory=Selection)
+    store: str | None = None
+    cache: bool = True
+    refresh: bool = False
+    record: Path | None = None
+    replay: Path | None = None
+    max_requests: int | None = None
+    max_tokens: int | None = None
+    resume: str | None = None  # a run's id
+    retry_errors: bool = False
+
+
+class Evaluation:
+    """A suite made ready to run: nothing sent, nothing written, everything that could be checked checked."""
+
+    def __init__(self, suite: Suite, options: RunOptions, *, dataset: Dataset | None = None) -> None:
+        self.suite = suite
+        self.options = options
+        self.config = load_config(suite.base)
+        self.location = store_location(options.store, suite.base)
+        self.counters = Counters()
+        budget = Budget(max_requests=options.max_requests, max_tokens=options.max_tokens)
+        if options.replay is not None and not options.replay.is_dir():
+            raise InputError(f"--replay: no folder {options.replay}", hint="record one with --record")
+        self.assembly = Assembler(suite, self.config, budget=budget).assemble(options.selection, dataset)
+
+    def run(self) -> Run:
+        """Run it and save it. Raises `StoreError` when the store fails; every finished case is kept."""
+        assembly = self.assembly
+        with contextlib.ExitStack() as stack:
+            store = stack.enter_context(Store.open(self.location))
+            record, done = self._begin(store)
+            cache = self._open_cache()
+            if cache is not None:
+                stack.callback(cache.close)
+            for backend in assembly.backends:
+                backend.cache = cache
+            aggregate = Aggregate([info.name for info in record.metrics])
+            if done:
+                for result in store.results(record.id):
+                    aggregate.add(result)
+            status, note = self._drive(store, record, aggregate, cache, done)
+            gates = decide(assembly.gates, aggregate, [entrant.name for entrant in assembly.entrants])
+            record = store.update_run(record.id, status=status, ended_at=_now(), gates=gates, note=note)
+        return open_saved(self.location, record, aggregate)
+
+    def _begin(self, store: Store) -> tuple[RunRecord, set[tuple[str, str, int]]]:
+        if self.options.resume is None:
+            record = self.new_record()
+            store.create_run(record)
+            return record, set()
+        old = store.find(self.options.resume)
+        self._check_same(old)
+        if self.options.retry_errors:
+            store.drop_errors(old.id)
+        done = store.finished(old.id)
+        environment = {**old.environment, "process": this_process()}
+        return store.update_run(old.id, status="running", environment=environment), done
+
+    def _check_same(self, old: RunRecord) -> None:
+        if is_alive(old.environment.get("process")) and old.status == "running":
+            raise InputError(f"run {old.id} is still running", hint="wait for it, or end it first")
+        if old.fingerprint != self.assembly.survey.fingerprint:
+            changed = "the dataset"
+        elif old.suite_hash != self.assembly.suite_hash:
+            changed = "the suite, a prompt, a pipeline or a metric"
+        else:
+            return
+        raise InputError(f"{changed} changed since run {old.id} began", hint="start a new run without --resume")
+
+    def new_record(self) -> RunRecord:
+        assembly, selection = self.assembly, self.options.selection
+        return RunRecord(
+            id=new_id(),
+            suite=self.suite.name,
+            suite_hash=assembly.suite_hash,
+            dataset=assembly.dataset.name,
+            fingerprint=assembly.survey.fingerprint,
+            variants=assembly.variant_infos,
+            metrics=assembly.metric_infos,
+            baseline=self.suite.baseline,
+            repeats=self.suite.repeats,
+            cases=assembly.survey.cases,
+            seed=selection.seed if selection.sample is not None else None,
+            started_at=_now(),
+            environment=environment(self.suite.base),
+            config={
+                "path": self._relative_path(),
+                "description": self.suite.description,
+                "gates": [rule for rule, _ in self.suite.gates],
+                "only": list(selection.only),
+                "sample": selection.sample,
+                "variants": list(selection.variants),
+            },
+        )
+
+    def _relative_path(self) -> str:
+        """The suite's path from the project's folder, so that a saved run names no machine's folders."""
+        if self.suite.path is None:
+            return ""
+        path = self.suite.path.resolve()
+        return path.relative_to(self.config.root).as_posix() if path.is_relative_to(self.config.root) else str(path)
+
+    def _open_cache(self) -> AnswerCache | None:
+        from llmops.backends.cache import FolderCache, SqliteCache
+
+        if not self.assembly.backends:
+            return None
+        if self.options.replay is not None:
+            return FolderCache(self.options.replay, write=False)
+        if self.options.record is not None:
+            return FolderCache(self.options.record, write=True)
+        if not self.options.cache:
+            return None
+        return SqliteCache(cache_path(self.config.root), refresh=self.options.refresh)
+
+    def _drive(
+        self,
+        store: Store,
+        record: RunRecord,
+        aggregate: Aggregate,
+        cache: AnswerCache | None,
+        done: set[tuple[str, str, int]],
+    ) -> tuple[RunStatus, str]:
+        assembly = self.assembly
+        plan = Plan(
+            suite=self.suite.name,
+            cases=assembly.dataset,
+            entrants=assembly.entrants,
+            metrics=assembly.metrics,
+            limits=self.suite.limits,
+            repeats=self.suite.repeats,
+            total=assembly.total,
+            done=done,
+            resources=tuple(sent.backend for sent in assembly.backends),
+        )
+        try:
+            with store.writer(record.id) as writer:
+
+                def write(result: Result, position: int) -> None:
+                    writer.put(result, position)
+                    aggregate.add(result)
+
+                runner = Runner(plan, write=write, counters=self.counters, cache=cache)
+                status = drive(runner)
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            with contextlib.suppress(StoreError):
+                store.update_run(record.id, status=status, ended_at=_now(), note=str(error))
+            raise
+        return status, runner.budget_note
+
+
+def cache_path(root: Path) -> Path:
+    """Where a project keeps its response cache."""
+    return root / ".llmops" / "cache.db"
+
+
+def environment(folder: Path) -> dict[str, Any]:
+    """What else may have decided the outcome: git, Python, libraries, and which process it was."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from llmops.git import describe
+
+    packages: dict[str, str] = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            packages[name] = version(name)
+    return {
+        "git": dict(describe(folder)),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": packages,
+        "process": this_process(),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Rescoring:
+    """A saved run scored again with a suite's metrics and gates; nothing is generated."""
+
+    def __init__(self, run: Run, evaluation: Evaluation) -> None:
+        self.old = run
+        self.evaluation = evaluation
+
+    def run(self) -> Run:
+        """A new run with the old one's outputs. Cases come from the suite's dataset where it still has them."""
+        evaluation, old = self.evaluation, self.old.record
+        metrics = evaluation.assembly.metrics
+        record = replace(
+            evaluation.new_record(),
+            variants=old.variants,
+            baseline=old.baseline,
+            repeats=old.repeats,
+            cases=old.cases,
+        )
+        record = replace(record, environment={**record.environment, "scored_from": old.id})
+        aggregate = Aggregate([info.name for info in record.metrics])
+        cases = self._current_cases()
+        with Store.open(evaluation.location) as store:
+            store.create_run(record)
+
+            async def score_all(put: Callable[[Result, int], None]) -> None:
+                positions: dict[str, int] = {}
+                for result in self.old.results:
+                    case = cases.get(result.case.id, result.case)
+                    scores = await score_sample(metrics, Sample(case, result.output))
+                    scored = replace(result, case=case, scores=scores)
+                    put(scored, positions.setdefault(case.id, len(positions)))
+                    aggregate.add(scored)
+
+            with store.writer(record.id) as writer:
+                asyncio.run(score_all(writer.put))
+            gates = decide(evaluation.assembly.gates, aggregate, [variant.name for variant in old.variants])
+            status = old.status if old.status in ("finished", "stopped") else "stopped"
+            record = store.update_run(record.id, status=status, ended_at=_now(), gates=gates)
+        return open_saved(evaluation.location, record, aggregate)
+
+    def _current_cases(self) -> dict[str, Case]:
+        if self.old.record.fingerprint == self.evaluation.assembly.survey.fingerprint:
+            return {}
+        return {case.id: case for case in self.evaluation.assembly.dataset}
+
+
+def resumable(path: Path | None, options: RunOptions, reference: str, overrides: Sequence[str] = ()) -> Evaluation:
+    """The evaluation that finishes a run that didn't end: the one named, or the latest (of the suite at `path`).
+
+    The cases and variants are the ones that run chose. Raises `InputError` when anything that decides its
+    outcome has changed since.
+    """
+    name = load_suite(path, overrides=overrides).name if path is not None else ""
+    location = store_location(options.store, path.parent if path is not None else None)
+    with Store.open(location, create=False) as store:
+        record = unfinished(store, suite=name, reference=reference)
+    if record.status == "finished" and not options.retry_errors:
+        raise InputError(f"run {record.id} is finished", hint="--retry-errors runs its failed cases again")
+    chosen = record.config
+    if path is None and not chosen.get("path"):
+        raise InputError(f"run {record.id} was not made from a suite file", hint="name the suite")
+    suite = load_suite(path if path is not None else project_root() / chosen["path"], overrides=overrides)
+    selection = Selection(
+        tuple(chosen.get("only") or ()),
+        chosen.get("sample"),
+        record.seed or 0,
+        tuple(chosen.get("variants") or ()),
+    )
+    return Evaluation(suite, replace(options, selection=selection, store=location, resume=record.id))

@@ -1,0 +1,140 @@
+"""A thin layer over aiohttp: one session per event loop, no redirects, failures as our errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmops.errors import (
+    BackendError,
+    BackendTimeoutError,
+    BackendUnavailableError,
+    BadResponseError,
+    RequestRejectedError,
+)
+from llmops.http.failures import shown
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+    from yarl import URL
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer; `headers` ignores case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpClient:
+    """Sends requests to one server.
+
+    `headers` is called when a session is made, so that a key is asked for only when something is sent.
+    Connections are kept and reused; how many are open at once is up to the caller. Redirects aren't followed:
+    they would carry the key elsewhere. Times in seconds.
+    """
+
+    def __init__(
+        self,
+        headers: Callable[[], Mapping[str, str]],
+        *,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        trust_env: bool = False,
+    ) -> None:
+        self._headers = headers
+        self._connect_timeout_s = connect_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._trust_env = trust_env
+        self._sessions: dict[int, tuple[asyncio.AbstractEventLoop, ClientSession]] = {}
+
+    async def send(self, method: str, url: URL, body: bytes) -> Answer:
+        """The answer to `body`, read to its end. Raises `BackendError` when there is none."""
+        session = self._session()
+        try:
+            async with session.request(method, url, data=body, allow_redirects=False) as response:
+                return Answer(response.status, response.headers, await read(response, url))
+        except Exception as error:
+            raise self._explain(error, url) from None
+
+    @asynccontextmanager
+    async def open(self, method: str, url: URL, body: bytes) -> AsyncIterator[ClientResponse]:
+        """The response before its body is read, for streams; failures while it is read are mapped as well."""
+        session = self._session()
+        try:
+            async with session.request(method, url, data=body, allow_redirects=False) as response:
+                yield response
+        except Exception as error:
+            raise self._explain(error, url) from None
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop; the next request opens new ones."""
+        found = self._sessions.pop(id(asyncio.get_running_loop()), None)
+        if found is not None:
+            await found[1].close()
+
+    def _session(self) -> ClientSession:
+        loop = asyncio.get_running_loop()
+        found = self._sessions.get(id(loop))
+        if found is not None and found[0] is loop and not found[1].closed:
+            return found[1]
+        session = self._new_session()
+        self._sessions = {i: pair for i, pair in self._sessions.items() if not pair[0].is_closed()}
+        self._sessions[id(loop)] = loop, session
+        return session
+
+    def _new_session(self) -> ClientSession:
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=None, sock_connect=self._connect_timeout_s, sock_read=self._read_timeout_s
+        )
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            timeout=timeout,
+            headers=self._headers(),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=self._trust_env,
+        )
+
+    def _explain(self, error: Exception, url: Any) -> Exception:
+        import aiohttp
+
+        if isinstance(error, BackendError):
+            return error
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return BackendTimeoutError(f"{url}: no connection within {self._connect_timeout_s:g} s")
+        if isinstance(error, TimeoutError):
+            return BackendTimeoutError(f"{url}: nothing came for {self._read_timeout_s:g} s")
+        if isinstance(error, (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError)):
+            return RequestRejectedError(f"{url}: the secure connection failed: {shown(str(error))}")
+        if isinstance(error, aiohttp.ClientConnectorError):
+            reason = shown(error.os_error.strerror or str(error.os_error))
+            return BackendUnavailableError(f"{url}: no connection: {reason}", hint="is the server running?")
+        if isinstance(error, aiohttp.ClientResponseError):
+            return BadResponseError(f"{url} answered something that isn't HTTP: {shown(error.message)}")
+        if isinstance(error, aiohttp.ClientPayloadError):
+            return BackendUnavailableError(f"{url}: the answer was cut off half-way")
+        if isinstance(error, (aiohttp.ClientError, OSError)):
+            reason = shown(str(error)) or type(error).__name__
+            return BackendUnavailableError(f"{url}: the connection broke: {reason}")
+        return error
+
+
+async def read(response: ClientResponse, url: Any) -> bytes:
+    """The whole body. Raises `BadResponseError` beyond `MAX_BODY_BYTES`."""
+    blocks: list[bytes] = []
+    size = 0
+    while block := await response.content.readany():
+        blocks.append(block)
+        size += len(block)
+        if size > MAX_BODY_BYTES:
+            raise BadResponseError(f"{url} answered more than {MAX_BODY_BYTES // 1_048_576} MB")
+    return b"".join(blocks)

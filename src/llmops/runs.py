@@ -1,0 +1,150 @@
+"""A saved run as Python sees it: its head, its results, its statistics, and what it exits with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from llmops.aggregate import Aggregate
+from llmops.errors import EXIT_BACKEND_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, NotFoundError
+from llmops.evals.gating import exit_code
+from llmops.store.database import Store
+from llmops.types import Result, Results, RunRecord
+
+MAX_ERROR_SHARE = 0.02  # more failed cases than this, and no gate that speaks of errors, is never a pass
+
+
+@dataclass
+class Run:
+    """A saved run: its head (`record`) and its `results`, read from the store a row at a time."""
+
+    record: RunRecord
+    results: Results
+    aggregate_of: Callable[[], Aggregate]
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def aggregate(self) -> Aggregate:
+        """Statistics of the run: `run.aggregate.values(variant, metric)` and more."""
+        return self.aggregate_of()
+
+    @property
+    def exit_code(self) -> int:
+        """What `llmops eval` exits with for this run."""
+        return run_exit_code(self.record, self.aggregate)
+
+    def mean(self, variant: str, metric: str) -> float | None:
+        """Mean of a metric over scored cases, repeats averaged first; None when nothing was scored."""
+        values = self.aggregate.values(variant, metric)
+        return sum(values) / len(values) if len(values) else None
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One flat mapping a result: variant, case, repeat, inputs, expected, text, error and each metric."""
+        return [_flat(result) for result in self.results]
+
+    def render(self, report: str = "terminal") -> str:
+        """The run as `terminal`, `markdown`, `html`, `json`, `junit` or `csv` text."""
+        from llmops.reports.rendering import render
+
+        parts: list[str] = []
+        render(report, self.record, self.results, write=parts.append)
+        return "".join(parts)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        page = escape(self.render("html"), quote=True)
+        style = "width:100%;height:640px;border:1px solid #8884;border-radius:6px"
+        return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{page}"></iframe>'
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.text import Text
+
+        yield Text.from_ansi(self.render("terminal"))
+
+    def __repr__(self) -> str:
+        return f"<Run {self.record.id} of {self.record.suite}: {self.record.status}, {self.record.cases} cases>"
+
+
+def _flat(result: Result) -> dict[str, Any]:
+    output = result.output
+    row: dict[str, Any] = {
+        "variant": result.variant,
+        "case": result.case.id,
+        "repeat": result.repeat,
+        "inputs": dict(result.case.inputs),
+        "expected": result.case.expected,
+        "text": output.text,
+        "contexts": [context.id or context.text for context in output.contexts],
+        "latency_s": output.latency_s,
+        "tokens": output.usage.total_tokens if output.usage.certainty != "unknown" else None,
+        "cached": output.cached,
+        "error": output.error.message if output.error else None,
+    }
+    row.update({name: score.value for name, score in result.scores.items()})
+    return row
+
+
+def run_exit_code(record: RunRecord, aggregate: Aggregate) -> int:
+    """0 pass, 1 a gate failed, 3 stopped or undecided, 4 too much failed to say, 130 interrupted."""
+    by_status = {"interrupted": EXIT_INTERRUPTED, "failed": EXIT_BACKEND_FAILED, "running": EXIT_BACKEND_FAILED}
+    if record.status in by_status:
+        return by_status[record.status]
+    if too_many_errors(record, aggregate):
+        return EXIT_BACKEND_FAILED
+    code = exit_code(record.gates)
+    return EXIT_INCONCLUSIVE if record.status == "stopped" and code == 0 else code
+
+
+def too_many_errors(record: RunRecord, aggregate: Aggregate) -> list[str]:
+    """Variants of which more cases failed than can be overlooked, unless a gate speaks of errors."""
+    if any(gate.rule.startswith("errors") for gate in record.gates):
+        return []
+    return [v for v in aggregate.variants if aggregate.error_share(v) > MAX_ERROR_SHARE]
+
+
+class StoredResults:
+    """Results of a saved run, read anew from its store at each pass."""
+
+    def __init__(self, location: str, run_id: str) -> None:
+        self._location = location
+        self._run_id = run_id
+
+    def __iter__(self) -> Iterator[Result]:
+        with Store.open(self._location) as store:
+            yield from store.results(self._run_id)
+
+
+def open_saved(location: str, record: RunRecord, aggregate: Aggregate | None = None) -> Run:
+    """A `Run` over what a store holds."""
+    return make_run(record, StoredResults(location, record.id), aggregate)
+
+
+def make_run(record: RunRecord, results: Results, aggregate: Aggregate | None = None) -> Run:
+    """A `Run` over any results; its statistics are counted when first asked for."""
+    kept = [aggregate] if aggregate is not None else []
+
+    def aggregate_of() -> Aggregate:
+        if not kept:
+            counted = Aggregate([info.name for info in record.metrics])
+            for result in results:
+                counted.add(result)
+            kept.append(counted)
+        return kept[0]
+
+    return Run(record, results, aggregate_of)
+
+
+def unfinished(store: Store, *, suite: str = "", reference: str = "") -> RunRecord:
+    """The run to resume: the one named, or the latest of the suite that didn't finish."""
+    if reference:
+        return store.find(reference)
+    for record in store.runs(limit=1000, suite=suite):
+        if record.status != "finished":
+            return record
+    what = f"of {suite} " if suite else ""
+    raise NotFoundError(f"no unfinished run {what}to resume", hint="llmops runs ls shows what there is")

@@ -1,0 +1,246 @@
+"""A user's Python function as a variant: `{python: path.py:answer, with: {k: 3}}`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from llmops.errors import InputError, PipelineError, did_you_mean
+from llmops.identity import content_hash
+from llmops.loading import load_callable
+from llmops.types import (
+    Backend,
+    Build,
+    Case,
+    Completion,
+    Context,
+    Message,
+    Output,
+    Request,
+    ToolCall,
+    Trial,
+    Usage,
+    VariantInfo,
+)
+
+MAX_THREADS = 256  # made as needed: the runner decides how many calls are under way
+_OUTPUT_KEYS = ("text", "answer", "output", "contexts", "usage", "tool_calls", "latency_s", "metadata")
+
+
+class PythonVariant:
+    """Calls a function, sync or async, with a case's inputs.
+
+    A function whose first parameter has the name of an input gets the inputs by name; any other gets the
+    mapping of inputs as its first argument. `with` adds keyword arguments. A parameter called `backend` gets
+    the suite's backend (or the built-in extractive one), cached, counted and limited by the runner:
+    `await backend.complete(messages)`, or without `await` in a sync function. Sync functions run in threads.
+    A class is made once, with `with`, and its instance is called.
+    """
+
+    def __init__(
+        self,
+        build: Build,
+        target: str | Callable[..., Any],
+        with_: dict[str, Any] | None = None,
+        backend: Any = None,
+    ) -> None:
+        self._extra = dict(with_ or {})
+        function = load_callable(target, base=build.base, where=build.where) if isinstance(target, str) else target
+        self.target = target if isinstance(target, str) else getattr(target, "__qualname__", type(target).__name__)
+        if inspect.isclass(function):
+            function = self._instance(function, build)
+        self._function = function
+        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004  (an instance with `async def __call__`)
+        )
+        self._parameters = _parameters(function)
+        self._open = any(p.kind is p.VAR_KEYWORD for p in self._parameters.values())
+        self._check_extra(build)
+        wants_backend = "backend" in self._parameters and "backend" not in self._extra
+        if backend is not None and not wants_backend and not self._open:
+            raise InputError(
+                f"{self.target} has no parameter called backend",
+                where=build.where,
+                hint="add one, or drop backend:",
+            )
+        self._backend = build.backend(backend or "extractive") if wants_backend or backend is not None else None
+        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="llmops-pipeline")
+        self.info = self._describe()
+
+    def _instance(self, made: type, build: Build) -> Callable[..., Any]:
+        try:
+            instance = made(**self._extra)
+        except TypeError as error:
+            raise InputError(f"{self.target}: {error}", where=build.where, hint="check with:") from None
+        self._extra = {}
+        if not callable(instance):
+            raise InputError(f"{self.target} makes objects that can't be called", where=build.where)
+        called: Callable[..., Any] = instance
+        return called
+
+    def _check_extra(self, build: Build) -> None:
+        for name in self._extra:
+            if name not in self._parameters and not self._open:
+                hint = did_you_mean(name, [p for p in self._parameters if p != "backend"])
+                raise InputError(f"{self.target} has no parameter {name!r}", where=build.where, hint=hint)
+
+    def _describe(self) -> VariantInfo:
+        details: dict[str, Any] = {"function": self.target, "with": self._extra}
+        note = ""
+        if self._backend is not None:
+            details["backend"] = dict(self._backend.identity)
+            note = getattr(self._backend, "note", "")
+        try:
+            content_hash(details)
+        except (TypeError, ValueError):
+            details["with"] = repr(self._extra)
+        return VariantInfo("", "python", details, note)
+
+    def check(self, case: Case) -> None:
+        """Raise `InputError` when the case lacks an input the function needs."""
+        if not self._by_name(case.inputs):
+            return
+        for name, parameter in self._parameters.items():
+            given = name in case.inputs or name in self._extra or name == "backend"
+            optional = parameter.default is not parameter.empty or parameter.kind in (
+                parameter.VAR_KEYWORD,
+                parameter.VAR_POSITIONAL,
+            )
+            if not given and not optional:
+                hint = did_you_mean(name, list(case.inputs))
+                raise InputError(
+                    f"{self.target} needs {name!r}, which the case doesn't have", where=case.where, hint=hint
+                )
+
+    async def answer(self, trial: Trial) -> Output:
+        """Call the function and turn what it returns into an `Output`. Raises `PipelineError` on anything else."""
+        positional, named = self._arguments(trial)
+        if self._is_async:
+            return to_output(await self._function(*positional, **named), self.target)
+        call = functools.partial(contextvars.copy_context().run, self._function, *positional, **named)
+        returned = await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        if inspect.isawaitable(returned):
+            returned = await returned
+        return to_output(returned, self.target)
+
+    async def aclose(self) -> None:
+        """Let the threads go. One that is still in the user's code isn't waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _by_name(self, inputs: Mapping[str, Any]) -> bool:
+        first = next((n for n in self._parameters if n not in self._extra and n != "backend"), None)
+        return first is None or first in inputs or self._parameters[first].kind is inspect.Parameter.VAR_KEYWORD
+
+    def _arguments(self, trial: Trial) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        inputs = trial.case.inputs
+        named = dict(self._extra)
+        if self._backend is not None:
+            loop = None if self._is_async else asyncio.get_running_loop()
+            named["backend"] = PipelineBackend(self._backend, trial.repeat, loop)
+        if not self._by_name(inputs):
+            return (dict(inputs),), named
+        wanted = inputs if self._open else {k: v for k, v in inputs.items() if k in self._parameters}
+        return (), {**wanted, **named}
+
+
+class PipelineBackend:
+    """The backend a pipeline calls: `complete(messages, **parameters)`; awaited in async functions only."""
+
+    def __init__(self, backend: Backend, repeat: int, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._backend = backend
+        self._repeat = repeat
+        self._loop = loop
+
+    def complete(
+        self,
+        messages: Iterable[Message] | str,
+        *,
+        model: str = "",
+        tools: Iterable[Mapping[str, Any]] = (),
+        output_schema: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> Any:
+        """A `Completion` (in an async function, something to await). A string is one user message."""
+        chat = ({"role": "user", "content": messages},) if isinstance(messages, str) else tuple(messages)
+        request = Request(chat, model, parameters, tuple(tools), output_schema, self._repeat)
+        if self._loop is None:
+            return self._backend.complete(request)
+        return asyncio.run_coroutine_threadsafe(self._completed(request), self._loop).result()
+
+    async def _completed(self, request: Request) -> Completion:
+        return await self._backend.complete(request)
+
+
+def to_output(returned: Any, target: str) -> Output:
+    """An `Output` from text, a number, a mapping or an `Output`. Raises `PipelineError` on anything else."""
+    if isinstance(returned, Output):
+        if all(isinstance(c, Context) for c in returned.contexts) and isinstance(returned.contexts, tuple):
+            return returned
+        return replace(returned, contexts=tuple(_context(c) for c in returned.contexts))
+    if isinstance(returned, str):
+        return Output(text=returned)
+    if isinstance(returned, Completion):
+        return Output(text=returned.text, usage=returned.usage, tool_calls=returned.tool_calls)
+    if isinstance(returned, Mapping):
+        return _from_mapping(returned, target)
+    if isinstance(returned, (bool, int, float)):
+        return Output(text=str(returned))
+    raise PipelineError(f"{target} returned {type(returned).__name__}, not text, a mapping or an Output")
+
+
+def _from_mapping(data: Mapping[str, Any], target: str) -> Output:
+    text = next((data[key] for key in ("text", "answer", "output") if data.get(key) is not None), None)
+    if text is None and not data.get("tool_calls") and "contexts" not in data:
+        hint = f"return one of {', '.join(_OUTPUT_KEYS[:3])}"
+        raise PipelineError(f"{target} returned a mapping with the keys {sorted(map(str, data))}", hint=hint)
+    latency = data.get("latency_s")
+    if latency is not None and not (isinstance(latency, (int, float)) and math.isfinite(latency)):
+        raise PipelineError(f"{target} returned latency_s {latency!r}, not a number of seconds")
+    try:
+        return Output(
+            text="" if text is None else str(text),
+            contexts=tuple(_context(item) for item in data.get("contexts") or ()),
+            tool_calls=tuple(c if isinstance(c, ToolCall) else ToolCall(**c) for c in data.get("tool_calls") or ()),
+            usage=_usage(data.get("usage")),
+            latency_s=latency,
+            metadata=dict(data.get("metadata") or {}),
+        )
+    except (TypeError, ValueError) as error:
+        raise PipelineError(f"{target} returned a mapping that isn't an output: {error}") from None
+
+
+def _context(item: Any) -> Context:
+    if isinstance(item, Context):
+        return item
+    if isinstance(item, str):
+        return Context(text=item)
+    if isinstance(item, Mapping):
+        score = item.get("score")
+        return Context(str(item.get("text", "")), str(item.get("id", "")), None if score is None else float(score))
+    raise TypeError(f"a context is text or a mapping of text, id and score, not {type(item).__name__}")
+
+
+def _usage(value: Any) -> Usage:
+    if isinstance(value, Usage):
+        return value
+    if not value:
+        return Usage()
+    fields = dict(value)
+    fields["input_tokens"] = int(fields.pop("prompt_tokens", fields.get("input_tokens", 0)))
+    fields["output_tokens"] = int(fields.pop("completion_tokens", fields.get("output_tokens", 0)))
+    fields.pop("total_tokens", None)
+    return Usage(**{"requests": 1, "certainty": "exact", **fields})
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # some built-ins have no signature
+        return {}

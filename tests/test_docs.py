@@ -1,0 +1,96 @@
+"""Every command in the README and the docs runs, every Python block runs, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, clean_environment
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *ROOT.glob("examples/*/README.md"),
+]
+# What needs the network, a package index, a model server, or this repository's history.
+NOT_RUN = ("pip install", "python -m venv", "pytest", "make ", "--changed", "cd ", "vllm ")
+
+
+def commands(page: Path) -> list[str]:
+    """The `llmops` commands of a page: lines after `$`, and indented lines, with `&&` taken apart."""
+    lines = re.findall(r"^(?:\$ |    )(llmops .*|pip install .*)$", page.read_text("utf-8"), re.MULTILINE)
+    parts = [part.strip() for line in lines for part in re.split(r"&&|\s#\s", line)]
+    return [part for part in parts if part.startswith("llmops ") and not any(skip in part for skip in NOT_RUN)]
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what the docs speak of, with a first run in it."""
+    for folder in ("evals", "prompts", "examples"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", ".llmops"))
+    run(["llmops", "eval", "evals/docs-qa.yaml", "--quiet"], tmp_path)
+    return tmp_path
+
+
+def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *words]
+    return subprocess.run(command, cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_runs(page, project):
+    for command in commands(page):
+        words = shlex.split(command)
+        if "evals/first.yaml" in words:
+            words[words.index("evals/first.yaml")] = "my-project/evals/first.yaml"
+        done = run(words, project)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr}"
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if python_blocks(p)], ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_python_block_runs(page, project):
+    for block in python_blocks(page):
+        done = subprocess.run(
+            [sys.executable, "-c", block],
+            cwd=project,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, block + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_readme_begins_with_the_two_lines_that_ci_runs():
+    lines = [
+        line.partition("#")[0].strip()
+        for line in (ROOT / "README.md").read_text("utf-8").splitlines()
+        if line.startswith("    ")
+    ]
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert lines[0] == "pip install -e . && llmops eval evals/docs-qa.yaml"
+    assert lines[1] == "pip install -e '.[dev]' && pytest"
+    for line in lines[:2]:
+        assert line in script
+
+
+def test_there_is_something_to_run():
+    assert sum(len(commands(page)) for page in PAGES) >= 20

@@ -1,0 +1,292 @@
+"""Retries, single flight, the cache, budgets: what happens between a variant and its backend."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import ClassVar
+
+import pytest
+
+from llmops.backends.cache import FolderCache, SqliteCache, key_of, request_text
+from llmops.errors import (
+    BackendError,
+    BackendTimeoutError,
+    BackendUnavailableError,
+    BudgetExceededError,
+    InputError,
+    NotRecordedError,
+    RateLimitedError,
+    RequestRejectedError,
+    StoreError,
+)
+from llmops.evals import sending
+from llmops.evals.limits import Budget
+from llmops.evals.sending import METER, Meter, Sender, SentBackend
+from llmops.evals.suite import Limits
+from llmops.types import Completion, Request, Usage
+
+
+class Scripted:
+    """A backend that answers from a script: an exception is raised, anything else is the text."""
+
+    identity: ClassVar = {"kind": "scripted"}
+
+    def __init__(self, *script: object) -> None:
+        self.script = list(script)
+        self.calls = 0
+
+    async def complete(self, request: Request) -> Completion:
+        self.calls += 1
+        step = self.script.pop(0) if self.script else "ok"
+        await asyncio.sleep(0)
+        if isinstance(step, Exception):
+            raise step
+        return Completion(str(step), Usage(3, 2, requests=1, certainty="exact"), latency_s=0.5)
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """Retry pauses are noted instead of slept."""
+    noted: list[float] = []
+
+    async def pause(self, number, error, meter):
+        asked = getattr(error, "retry_after_s", None)
+        noted.append(number if asked is None else asked)
+
+    monkeypatch.setattr(Sender, "_pause", pause)
+    return noted
+
+
+def request(text: str = "hello", **changes) -> Request:
+    return Request(({"role": "user", "content": text},), **changes)
+
+
+def sent(backend, *, limits=None, cache=None, budget=None) -> SentBackend:
+    made = SentBackend(backend, Sender(limits or Limits()), budget or Budget(), request_text)
+    made.cache = cache
+    return made
+
+
+def test_retryable_failures_are_tried_again(pauses):
+    backend = Scripted(BackendUnavailableError("down"), RateLimitedError("slow", retry_after_s=7), "fine")
+    assert asyncio.run(sent(backend).complete(request())).text == "fine"
+    assert backend.calls == 3
+    assert pauses == [1, 7]
+
+
+def test_rejected_requests_are_not_tried_again(pauses):
+    backend = Scripted(RequestRejectedError("bad request"))
+    with pytest.raises(RequestRejectedError):
+        asyncio.run(sent(backend).complete(request()))
+    assert backend.calls == 1
+    assert pauses == []
+
+
+def test_the_last_error_carries_its_attempts(pauses):
+    backend = Scripted(*[BackendUnavailableError("down")] * 3)
+    with pytest.raises(BackendUnavailableError) as caught:
+        asyncio.run(sent(backend, limits=Limits(retries=2)).complete(request()))
+    assert caught.value.attempts == 3
+
+
+def test_a_server_that_asks_to_wait_for_an_hour_is_given_up_on(pauses):
+    backend = Scripted(RateLimitedError("come back tomorrow", retry_after_s=3600))
+    with pytest.raises(RateLimitedError):
+        asyncio.run(sent(backend).complete(request()))
+    assert backend.calls == 1
+
+
+def test_an_attempt_that_takes_too_long_is_a_timeout():
+    class Silent(Scripted):
+        async def complete(self, request):
+            await asyncio.Event().wait()
+
+    with pytest.raises(BackendTimeoutError, match=r"within 0\.01 s"):
+        asyncio.run(sent(Silent(), limits=Limits(timeout_s=0.01, retries=0)).complete(request()))
+
+
+def test_delays_grow_stay_bounded_and_never_undercut_retry_after(monkeypatch):
+    slept: list[float] = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    async def body():
+        sender = Sender(Limits())
+        for number in range(1, 12):
+            await sender._pause(number, BackendUnavailableError("down"), None)
+        await sender._pause(1, RateLimitedError("slow", retry_after_s=42.0), None)
+
+    monkeypatch.setattr(sending.asyncio, "sleep", sleep)
+    asyncio.run(body())
+    for number, seconds in enumerate(slept[:-1], start=1):
+        full = min(sending.LONGEST_DELAY_S, sending.FIRST_DELAY_S * 2 ** (number - 1))
+        assert full / 2 <= seconds <= full
+    assert 42.0 <= slept[-1] <= 42.1
+
+
+def test_identical_requests_at_the_same_time_are_sent_once(tmp_path):
+    async def body():
+        backend = Scripted()
+        cache = SqliteCache(tmp_path / "cache.db")
+        wrapped = sent(backend, cache=cache)
+        answers = await asyncio.gather(*(wrapped.complete(request()) for _ in range(20)))
+        cache.close()
+        return backend.calls, [answer.cached for answer in answers]
+
+    calls, cached = asyncio.run(body())
+    assert calls == 1
+    assert sorted(cached) == [False] + [True] * 19
+
+
+def test_a_cancelled_first_request_does_not_fail_those_that_joined_it(tmp_path):
+    async def body():
+        release = asyncio.Event()
+
+        class Slow(Scripted):
+            async def complete(self, request):
+                self.calls += 1
+                if self.calls == 1:
+                    await release.wait()
+                return Completion("ok")
+
+        backend = Slow()
+        cache = SqliteCache(tmp_path / "cache.db")
+        wrapped = sent(backend, cache=cache)
+        first = asyncio.create_task(wrapped.complete(request()))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(wrapped.complete(request()))
+        await asyncio.sleep(0)
+        first.cancel()
+        answer = await second
+        cache.close()
+        return answer.text, backend.calls
+
+    assert asyncio.run(body()) == ("ok", 2)
+
+
+def test_errors_are_never_kept(tmp_path, pauses):
+    async def body():
+        backend = Scripted(RequestRejectedError("no"), "yes")
+        cache = SqliteCache(tmp_path / "cache.db")
+        wrapped = sent(backend, cache=cache)
+        with pytest.raises(RequestRejectedError):
+            await wrapped.complete(request())
+        answer = await wrapped.complete(request())
+        cache.close()
+        return answer
+
+    answer = asyncio.run(body())
+    assert (answer.text, answer.cached) == ("yes", False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "other"},
+        {"parameters": {"temperature": 1}},
+        {"tools": ({"type": "function"},)},
+        {"output_schema": {"type": "object"}},
+        {"repeat": 1},
+    ],
+)
+def test_everything_that_decides_an_answer_is_in_its_key(changes):
+    identity: ClassVar = {"kind": "x", "base_url": "http://a"}
+    base = key_of(request_text(identity, request()))
+    assert key_of(request_text(identity, request(**changes))) != base
+    assert key_of(request_text({**identity, "base_url": "http://b"}, request())) != base
+    assert key_of(request_text(identity, request("other"))) != base
+    assert key_of(request_text(dict(reversed(identity.items())), request())) == base
+
+
+def test_a_kept_answer_survives_the_process_and_is_marked(tmp_path):
+    path = tmp_path / "cache.db"
+    kept = Completion("ünï\ud800\x00", Usage(5, 6, 1, 2, 3, 1, "exact"), finish_reason="stop", model="m", latency_s=1.5)
+    first = SqliteCache(path)
+    first.put("k", "{}", kept, "s/v/c")
+    assert first.get("k").text == kept.text  # readable before it is flushed
+    first.close()
+    second = SqliteCache(path)
+    found = second.get("k")
+    second.close()
+    assert found == Completion(kept.text, kept.usage, (), "stop", "m", 1.5, cached=True)
+
+
+def test_refresh_asks_again_and_replaces(tmp_path):
+    async def ask(text, refresh):
+        cache = SqliteCache(tmp_path / "cache.db", refresh=refresh)
+        answer = await sent(Scripted(text), cache=cache).complete(request())
+        cache.close()
+        return answer.text, answer.cached
+
+    assert asyncio.run(ask("old", False)) == ("old", False)
+    assert asyncio.run(ask("new", True)) == ("new", False)
+    assert asyncio.run(ask("never asked", False)) == ("new", True)
+
+
+def test_a_file_that_is_no_cache_is_one_clear_error(tmp_path):
+    path = tmp_path / "cache.db"
+    path.write_bytes(b"not a database, really" * 100)
+    with pytest.raises(StoreError, match="--no-cache"):
+        SqliteCache(path)
+
+
+def test_recorded_answers_replay_and_a_missing_one_is_never_asked_for(tmp_path):
+    async def body():
+        recording = FolderCache(tmp_path / "answers", write=True)
+        await sent(Scripted("kept"), cache=recording).complete(request())
+        backend = Scripted("must not be asked")
+        replaying = sent(backend, cache=FolderCache(tmp_path / "answers", write=False))
+        answer = await replaying.complete(request())
+        with pytest.raises(NotRecordedError):
+            await replaying.complete(request("new"))
+        return answer, backend.calls
+
+    answer, calls = asyncio.run(body())
+    assert (answer.text, answer.cached, calls) == ("kept", True, 0)
+    [file] = (tmp_path / "answers").iterdir()
+    assert json.loads(file.read_text())["request"]["messages"][0]["content"] == "hello"
+
+
+def test_max_requests_counts_every_attempt(pauses):
+    async def body():
+        backend = Scripted(*[BackendUnavailableError("down")] * 10)
+        meter = Meter()
+        METER.set(meter)
+        with pytest.raises(BudgetExceededError):
+            await sent(backend, budget=Budget(max_requests=3)).complete(request())
+        return backend.calls, meter.stopped
+
+    calls, stopped = asyncio.run(body())
+    assert calls == 3
+    assert stopped is not None  # so that a pipeline that swallows the error still ends the run
+
+
+def test_a_token_budget_needs_a_bound_on_the_answer():
+    backend = sent(Scripted(), budget=Budget(max_tokens=1000))
+    with pytest.raises(InputError, match="max_tokens"):
+        backend.worst_case_tokens(request())
+    assert backend.worst_case_tokens(request(parameters={"max_tokens": 50})) >= 50 + len("hello")
+
+
+def test_meter_adds_up_what_a_trial_used(tmp_path):
+    async def body():
+        meter = Meter()
+        METER.set(meter)
+        wrapped = sent(Scripted(), cache=SqliteCache(tmp_path / "cache.db"))
+        await wrapped.complete(request("a"))
+        await wrapped.complete(request("b"))
+        await wrapped.complete(request("a"))
+        wrapped.cache.close()
+        return meter
+
+    meter = asyncio.run(body())
+    assert (meter.requests, meter.cached, meter.usage.total_tokens) == (3, 1, 15)
+    assert meter.replayed_s == 0.5
+
+
+def test_unknown_failures_are_not_swallowed():
+    backend = Scripted(BackendError("strange"))
+    with pytest.raises(BackendError, match="strange"):
+        asyncio.run(sent(backend).complete(request()))
