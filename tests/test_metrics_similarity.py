@@ -28,13 +28,8 @@ class Embeds:
         return [VECTORS[text] for text in texts]
 
 
-class Wraps:
-    def __init__(self, backend: Any) -> None:
-        self.backend = backend
-
-
 def score(text: str, expected: Any, backend: Any = None) -> Score:
-    made = metric({"embedding_similarity": {"backend": "some"}}, backend=backend or Wraps(Embeds()))
+    made = metric({"embedding_similarity": {"backend": "some"}}, backend=backend or Embeds())
     found: Score = asyncio.run(made.score(sample(text, expected)))
     return found
 
@@ -79,7 +74,7 @@ def test_wrong_options(tmp_path: Path) -> None:
     assert "needs a backend or a model" in problem("embedding_similarity")
     both = {"embedding_similarity": {"backend": "x", "model": "y"}}
     assert "needs a backend or a model" in problem(both)
-    assert "can't embed" in problem({"embedding_similarity": "extractive"}, backend=Wraps(object()))
+    assert "can't embed" in problem({"embedding_similarity": "extractive"}, backend=object())
     assert "no folder" in problem({"embedding_similarity": {"model": "nowhere"}}, tmp_path)
 
 

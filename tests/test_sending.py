@@ -290,3 +290,15 @@ def test_unknown_failures_are_not_swallowed():
     backend = Scripted(BackendError("strange"))
     with pytest.raises(BackendError, match="strange"):
         asyncio.run(sent(backend).complete(request()))
+
+
+def test_embeddings_are_retried_and_only_offered_by_backends_that_embed(pauses):
+    class Embedding(Scripted):
+        async def embed(self, texts):
+            self.calls += 1
+            if self.calls == 1:
+                raise BackendUnavailableError("down")
+            return [[1.0] for _ in texts]
+
+    assert asyncio.run(sent(Embedding()).embed(["a", "b"])) == [[1.0], [1.0]]
+    assert not hasattr(sent(Scripted()), "embed")

@@ -62,6 +62,8 @@ def _count(value: Mapping[str, Any], *places: tuple[str, ...]) -> int | None:
         found: Any = value
         for key in place:
             found = found.get(key) if isinstance(found, Mapping) else None
+        if type(found) is int and 0 <= found < 2**53:
+            return found
         if isinstance(found, float) and found.is_integer():
             found = int(found)
         if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < 2**53:

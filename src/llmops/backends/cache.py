@@ -8,7 +8,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answers_by_origin ON answers (origin);
 """
+
+
+_FIELDS = tuple(field.name for field in fields(Completion) if field.name != "cached")
+_USAGE_FIELDS = tuple(field.name for field in fields(Usage))
 
 
 def request_text(identity: Mapping[str, Any], request: Request) -> str:
@@ -46,17 +50,18 @@ def key_of(text: str) -> str:
 
 def to_json(completion: Completion) -> dict[str, Any]:
     """A completion as plain data."""
-    data = asdict(completion)
-    del data["cached"]
+    data: dict[str, Any] = {name: getattr(completion, name) for name in _FIELDS}
+    data["usage"] = {name: getattr(completion.usage, name) for name in _USAGE_FIELDS}
+    data["tool_calls"] = [asdict(call) for call in completion.tool_calls]
     return data
 
 
 def from_json(data: Mapping[str, Any]) -> Completion:
     """The completion written by `to_json`, marked as cached."""
-    fields = dict(data)
-    fields["usage"] = Usage(**fields.get("usage", {}))
-    fields["tool_calls"] = tuple(ToolCall(**call) for call in fields.get("tool_calls", ()))
-    return Completion(**fields, cached=True)
+    values = dict(data)
+    values["usage"] = Usage(**values.get("usage", {}))
+    values["tool_calls"] = tuple(ToolCall(**call) for call in values.get("tool_calls", ()))
+    return Completion(**values, cached=True)
 
 
 class SqliteCache:

@@ -197,7 +197,7 @@ def _run_all(evaluations: list[Evaluation], *, quiet: bool, as_json: bool) -> li
 def _show(run: Run) -> None:
     from llmops.reports.terminal import print_report
 
-    print_report(run.record, run.results, out())
+    print_report(run.record, run.results, out(), aggregate=run.aggregate)
     record = run.record
     if record.status in ("interrupted", "stopped"):
         path = record.config.get("path") or ""

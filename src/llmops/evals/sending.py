@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
@@ -150,6 +150,8 @@ class SentBackend:
         self._budget = budget
         self._request_text = request_text
         self._flights: dict[str, asyncio.Future[Completion]] = {}
+        if hasattr(backend, "embed"):
+            self.embed = self._embed
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -162,6 +164,12 @@ class SentBackend:
         if meter is not None:
             meter.add(completion)
         return completion
+
+    async def _embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Vectors for texts: under the same limits and retries, without the cache."""
+        inner: Any = self.backend
+        vectors: Sequence[Sequence[float]] = await self._sender.send(lambda: inner.embed(texts), meter=METER.get())
+        return vectors
 
     async def _complete(self, request: Request, meter: Meter | None) -> Completion:
         if self.cache is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 from collections.abc import Mapping
@@ -18,13 +19,18 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-def _finite(value: Any) -> Any:
+def _number(value: Any) -> Any:
+    """Text that is a number counts as one: that is how `${VAR}` arrives."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = int(value) if value.strip().isdigit() else float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("must be a finite number")
     return value
 
 
-Number = Annotated[float, BeforeValidator(_finite), Field(gt=0, strict=False)]
+Number = Annotated[float, Field(gt=0), BeforeValidator(_number)]
+Whole = Annotated[int, BeforeValidator(_number)]
 
 
 class DatasetEntry(_Strict):
@@ -40,10 +46,12 @@ class DatasetEntry(_Strict):
 class LimitsEntry(_Strict):
     """How hard a run may push."""
 
-    concurrency: int = Field(default=16, ge=1, le=10_000, description="Requests in flight for each backend or variant.")
+    concurrency: Whole = Field(
+        default=16, ge=1, le=10_000, description="Requests in flight for each backend or variant."
+    )
     requests_per_minute: Number | None = None
     tokens_per_minute: Number | None = None
-    retries: int = Field(default=4, ge=0, le=100, description="Further attempts after a failure that may pass.")
+    retries: Whole = Field(default=4, ge=0, le=100, description="Further attempts after a failure that may pass.")
     timeout_s: Number | None = Field(default=300.0, description="Seconds one attempt may take.")
 
 
@@ -61,7 +69,7 @@ class SuiteFile(_Strict):
     metrics: list[Any] = Field(min_length=1, description="Each is name, {name: value} or {name: {options}}.")
     gates: list[str] = Field(default_factory=list, description='Rules such as "token_f1 >= 0.6" or "errors <= 1%".')
     limits: LimitsEntry = Field(default_factory=LimitsEntry)
-    repeats: int = Field(default=1, ge=1, le=1000, description="Answers for each case and variant.")
+    repeats: Whole = Field(default=1, ge=1, le=1000, description="Answers for each case and variant.")
     watch: list[str] = Field(default_factory=list, description="More files (globs) that `--changed` looks at.")
 
 

@@ -66,8 +66,7 @@ def cosine(one: Sequence[float], other: Sequence[float]) -> float | None:
 
 def _backend_embed(build: Build, spec: Any) -> Callable[[list[str]], Awaitable[Vectors]]:
     backend: Any = build.backend(spec)
-    # the runner's wrapper sends completions only; what it wraps may embed
-    embed = getattr(backend, "embed", None) or getattr(getattr(backend, "backend", None), "embed", None)
+    embed = getattr(backend, "embed", None)
     if embed is None:
         hint = "use one that serves embeddings, such as openai_http"
         raise InputError("embedding_similarity: this backend can't embed", hint=hint)

@@ -102,11 +102,15 @@ class Summary:
         return self.aggregate.value(name, variant, tag=tag, group=group)
 
 
-def summarize(record: RunRecord, results: Results) -> Summary:
-    """Read all results once. Memory grows by some hundred bytes a case, not with the size of outputs."""
-    aggregate = Aggregate([info.name for info in record.metrics])
-    for result in results:
-        aggregate.add(result)
+def summarize(record: RunRecord, results: Results, aggregate: Aggregate | None = None) -> Summary:
+    """Read all results once, unless they were counted into `aggregate` already.
+
+    Memory grows by some hundred bytes a case, not with the size of outputs.
+    """
+    if aggregate is None:
+        aggregate = Aggregate([info.name for info in record.metrics])
+        for result in results:
+            aggregate.add(result)
     known = {info.name: info for info in record.variants}
     for name in aggregate.variants:  # a run file may hold a variant its head doesn't describe
         known.setdefault(name, VariantInfo(name, ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from llmops.aggregate import Aggregate
 from llmops.reports.figures import ARROWS, count, duration, gate_value, number, plural, seconds, share
 from llmops.reports.plain import encodable, printable
 from llmops.reports.selection import worth_reading
@@ -32,17 +33,23 @@ def write_terminal(record: RunRecord, results: Results, write: Callable[[str], o
 
 
 def print_report(
-    record: RunRecord, results: Results, console: Console, *, limit_cases: int = 5, saved: str = ""
+    record: RunRecord,
+    results: Results,
+    console: Console,
+    *,
+    limit_cases: int = 5,
+    saved: str = "",
+    aggregate: Aggregate | None = None,
 ) -> None:
     """Print the summary, up to `limit_cases` cases worth reading, gates and what to do next.
 
-    `saved` says where the run was stored. Fits any width from 40 columns; text from models and data is
+    `saved` says where the run was stored; `aggregate` holds the results' statistics if they were counted. Fits any width from 40 columns; text from models and data is
     printed without its control characters and never read as markup.
     """
     from rich.rule import Rule
     from rich.text import Text
 
-    summary = summarize(record, results)
+    summary = summarize(record, results, aggregate)
     for line in _head(summary):
         console.print(line)
     console.print()
