@@ -442,7 +442,7 @@ BROKEN: list[tuple[str, str | bytes, str, str]] = [  # file, content, where its 
     ("x.csv", "id,q\n1,a\n,b\n", ":3", "no id; give every row an id"),
     ("x.csv", 'id,q,contexts\n1,a,"[""x"""\n', ":2", "contexts: not valid JSON"),
     ("x.csv", "id,q,metadata\n1,a,x\n", ":2", "metadata is text; write an object"),
-    ("x.yaml", "- id: 1\n  q: x\n- id: [\n", ":4", "not valid YAML"),
+    ("x.yaml", "- id: 1\n  q: x\n- id: [\n", ":3", "not valid YAML"),
     ("x.yaml", "cases:\n- id: 1\n", ":1", "doesn't hold a list; write a list of mappings"),
     ("x.yaml", "- id: 1\n  q: x\n- two\n", ":3", "the row is text, not an object; write each row"),
     ("x.yaml", "- id: 1\n  q: x\n- id: 2\n  q: .nan\n", ":3", "nan isn't a JSON number; use a finite"),

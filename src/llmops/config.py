@@ -13,7 +13,7 @@ from llmops.yamlfile import Document, expand, load_yaml
 
 FILE = "llmops.yaml"
 DATABASE_URL = "LLMOPS_DATABASE_URL"
-_MARKS = (FILE, ".git", "pyproject.toml", "prompts", "evals")
+_MARKS = (".git", "pyproject.toml", "prompts", "evals")
 _KEYS = ("store", "prompts", "backends")
 
 
@@ -29,11 +29,18 @@ class Config:
 
 
 def project_root(start: Path | None = None) -> Path:
-    """The nearest folder from `start` up with llmops.yaml, .git, pyproject.toml, prompts/ or evals/; else `start`."""
+    """The nearest folder from `start` up with llmops.yaml, else with .git, pyproject.toml, prompts/ or evals/.
+
+    Nothing above the nearest .git counts. Without any of them it is `start`.
+    """
     begin = (start or Path.cwd()).resolve()
-    for folder in (begin, *begin.parents):
-        if any((folder / mark).exists() for mark in _MARKS):
-            return folder
+    folders = [begin, *begin.parents]
+    repository = next((folder for folder in folders if (folder / ".git").exists()), folders[-1])
+    folders = folders[: folders.index(repository) + 1]
+    for marks in ((FILE,), _MARKS):
+        for folder in folders:
+            if any((folder / mark).exists() for mark in marks):
+                return folder
     return begin
 
 
@@ -54,21 +61,27 @@ def load_config(start: Path | None = None) -> Config:
     for key in data:
         if key not in _KEYS:
             raise ConfigError(f"unknown key {key!r}", where=document.where((key,)), hint=did_you_mean(key, _KEYS))
-    store, prompts = (_text(data, key, document) for key in ("store", "prompts"))
+    store, prompts = (_place(data, key, root, document) for key in ("store", "prompts"))
     return Config(
         root=root,
-        store=store if "://" in store or not store else str(root / store),
-        prompts_dir=root / (prompts or "prompts"),
+        store=store,
+        prompts_dir=Path(prompts) if prompts else root / "prompts",
         backends=_backends(data.get("backends"), document),
         where=str(path),
     )
 
 
-def _text(data: Mapping[str, Any], key: str, document: Document) -> str:
+def _place(data: Mapping[str, Any], key: str, root: Path, document: Document) -> str:
+    """A URL, or a path from the project's folder; `~` is the user's own. Empty when it isn't given."""
     value = data.get(key) or ""
     if not isinstance(value, str):
         raise ConfigError(f"{key} is {value!r}, not text", where=document.where((key,)))
-    return value
+    if "://" in value or not value:
+        return value
+    try:
+        return str(root / Path(value).expanduser())
+    except RuntimeError:
+        raise ConfigError(f"{key}: nobody's home is {value!r}", where=document.where((key,))) from None
 
 
 def _backends(value: Any, document: Document) -> Mapping[str, Any]:

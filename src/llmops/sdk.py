@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from llmops.registry import names
 from llmops.runs import Run, make_run, open_saved
 from llmops.store.database import Store
 from llmops.store.runfile import open_run_file
+from llmops.store.urls import mask
 from llmops.types import Case, Prompt, RunRecord
 
 Rows = Iterable[Mapping[str, Any] | Case]
@@ -167,7 +167,7 @@ def migrate_store(store: str | Path | None = None) -> tuple[str, str]:
 
 def masked(location: str) -> str:
     """A store's location without the password of its URL."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", location)
+    return mask(location)
 
 
 def _location(store: str | Path | None) -> str:

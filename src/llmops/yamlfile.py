@@ -144,13 +144,14 @@ class _Reader:
         yield from own
 
 
-_VARIABLE = re.compile(r"\$(\$\{|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\})")
+_NAME = r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>((?!\$\{)[^}])*))?"
+_VARIABLE = re.compile(rf"\$(\$\{{|\{{{_NAME}\}}|(?P<malformed>\{{[^}}]{{0,40}}\}}?))")
 
 
 def expand(document: Document, *, error: type[InputError] = InputError) -> Document:
     """Replace `${VAR}` and `${VAR:-default}` in string values by the environment's; `$${` stands for `${`.
 
-    Raises `error` with file and line for a variable that isn't set and has no default.
+    Raises `error` with file and line for a variable that isn't set and has no default, and for any other `${`.
     """
     return Document(_expand(document.data, (), document, error), document.name, document.lines)
 
@@ -166,6 +167,9 @@ def _expand(value: Any, path: Path, document: Document, error: type[InputError])
     def replacement(match: re.Match[str]) -> str:
         if match.group(1) == "${":
             return "${"
+        if match["malformed"]:
+            hint = "write ${NAME} or ${NAME:-default}, and $${ for a literal ${"
+            raise error(f"{match[0]!r} isn't a reference to a variable", where=document.where(path), hint=hint)
         name, default = match["name"], match["default"]
         found = os.environ.get(name, default) if default is None else os.environ.get(name) or default
         if found is None:

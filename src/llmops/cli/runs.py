@@ -119,17 +119,19 @@ def remove(
     store: Store = "",
 ) -> None:
     """Delete saved runs with everything in them."""
-    from llmops import sdk
+    from llmops.config import store_location
+    from llmops.store.database import Store
 
-    records = [sdk.open_run(run, store=store or None).record for run in runs]
-    if not yes:
-        if not sys.stdin.isatty():
-            raise InputError(f"deleting {len(records)} run(s) needs --yes when nobody can be asked")
-        names = ", ".join(f"{record.suite} {record.id}" for record in records)
-        typer.confirm(f"Delete {names}?", abort=True)
-    for record in records:
-        sdk.delete_run(record.id, store=store or None)
-        say(f"deleted {record.id}")
+    with Store.open(store_location(store or None), create=False) as opened:
+        found = dict(opened.name(run) for run in runs)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise InputError(f"deleting {len(found)} run(s) needs --yes when nobody can be asked")
+            names = ", ".join(f"{suite} {run_id}" for run_id, suite in found.items())
+            typer.confirm(f"Delete {names}?", abort=True)
+        for run_id in found:
+            opened.delete(run_id)
+            say(f"deleted {run_id}")
 
 
 @app.command()

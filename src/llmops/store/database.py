@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, update
 
 from llmops.errors import StoreError
 from llmops.store import repository
-from llmops.store.failures import is_integrity, store_errors
+from llmops.store.encoding import name_key
 from llmops.store.location import Place, open_place
 from llmops.store.schema import migrate, prepare
 from llmops.store.tables import RUNS
@@ -33,7 +33,7 @@ class Store:
         """
         place = open_place(location, create=create)
         try:
-            with store_errors(place.shown):
+            with place.errors():
                 prepare(place, create=create)
         except BaseException:
             place.engine.dispose()
@@ -45,7 +45,7 @@ class Store:
         """Bring the tables at `location` up to this version, which opening a server's never does by itself."""
         place = open_place(location, create=True)
         try:
-            with store_errors(place.shown):
+            with place.errors():
                 return migrate(place)
         finally:
             place.engine.dispose()
@@ -64,17 +64,14 @@ class Store:
 
     def create_run(self, record: RunRecord) -> None:
         """Save the head of a new run."""
-        try:
-            with store_errors(self._place.shown), self._place.writing() as connection:
-                connection.execute(insert(RUNS).values(**repository.run_values(record)))
-        except StoreError as error:
-            if error.__cause__ is not None and is_integrity(error.__cause__):
-                raise StoreError(f"run {record.id} is already there", where=self._place.shown) from None
-            raise
+        with self._place.writing() as connection:
+            if repository.run_key(connection, record.id) is not None:
+                raise StoreError(f"run {record.id} is already there", where=self._place.shown)
+            connection.execute(insert(RUNS).values(**repository.run_values(record)))
 
     def update_run(self, run_id: str, **changes: Any) -> RunRecord:
         """Change fields of a run's head; returns the new one. Raises `NotFoundError`."""
-        with store_errors(self._place.shown), self._place.writing() as connection:
+        with self._place.writing() as connection:
             key, old = repository.run_row(connection, run_id)
             record = replace(old, **changes)
             values = repository.run_values(record)
@@ -83,7 +80,7 @@ class Store:
 
     def writer(self, run_id: str) -> ResultWriter:
         """What writes a run's results, in a thread of its own. Raises `NotFoundError`."""
-        with store_errors(self._place.shown), self._place.reading() as connection:
+        with self._place.reading() as connection:
             key, _ = repository.run_row(connection, run_id)
         return ResultWriter(self._place, key)
 
@@ -92,37 +89,38 @@ class Store:
 
         `latest~1` and `suite~1` are the ones before. Raises `NotFoundError`, or `InputError` when several fit.
         """
-        with store_errors(self._place.shown), self._place.reading() as connection:
-            return repository.find_run(connection, reference)
+        with self._place.reading() as connection:
+            return repository.record_in(repository.find_row(connection, reference))
+
+    def name(self, reference: str) -> tuple[str, str]:
+        """Id and suite of the run meant, as for `find`. Reads no more of it, so a damaged run can be deleted."""
+        with self._place.reading() as connection:
+            row = repository.find_row(connection, reference)
+            return row.id, row.suite
 
     def runs(self, *, limit: int = 50, suite: str = "") -> list[RunRecord]:
         """Heads of runs, newest first."""
-        with store_errors(self._place.shown), self._place.reading() as connection:
+        with self._place.reading() as connection:
             return repository.list_runs(connection, limit, suite)
 
     def results(self, run_id: str) -> Results:
         """Results by case, variant and repeat in the run's order, as often as wanted. Raises `NotFoundError`."""
-        with store_errors(self._place.shown), self._place.reading() as connection:
+        with self._place.reading() as connection:
             repository.run_row(connection, run_id)
         return repository.SavedResults(self._place, run_id)
 
     def finished(self, run_id: str, *, include_errors: bool = True) -> set[tuple[str, str, int]]:
         """Variant, case id and repeat of each saved result."""
-        with store_errors(self._place.shown), self._place.reading() as connection:
+        with self._place.reading() as connection:
             return repository.finished_trials(connection, run_id, include_errors)
 
     def drop_errors(self, run_id: str) -> int:
         """Delete results that ended in an error, so that they run again; returns how many."""
-        with store_errors(self._place.shown), self._place.writing() as connection:
+        with self._place.writing() as connection:
             return repository.delete_errors(connection, run_id)
 
     def delete(self, run_id: str) -> None:
         """Delete a run with everything in it. Raises `NotFoundError`."""
-        with store_errors(self._place.shown), self._place.writing() as connection:
-            key, _ = repository.run_row(connection, run_id)
-            connection.execute(delete(RUNS).where(RUNS.c.key == key))
-
-    def migrate(self) -> tuple[str, str]:
-        """Bring the tables up to this version; returns the old and the new revision."""
-        with store_errors(self._place.shown):
-            return migrate(self._place)
+        with self._place.writing() as connection:
+            if connection.execute(delete(RUNS).where(RUNS.c.id == name_key(run_id))).rowcount == 0:
+                raise repository.no_run(run_id)

@@ -1,11 +1,13 @@
-"""Any value as ASCII JSON and back, and names as text every database takes."""
+"""Any value as ASCII JSON and back, and numbers and names as every database takes them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+import numbers
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 MAX_DEPTH = 200  # far below what the JSON parser can read back
@@ -19,6 +21,10 @@ def _other(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     try:
+        if isinstance(value, numbers.Integral):  # NumPy's numbers are neither int nor float
+            return int(value)
+        if isinstance(value, (numbers.Real, Decimal)):
+            return float(value)
         return repr(value)
     except Exception:
         return f"<{type(value).__name__}>"
@@ -30,7 +36,7 @@ _encode = json.JSONEncoder(
 
 
 def dumps(value: Any) -> str:
-    """Compact ASCII JSON. NaN and infinities survive; an object JSON doesn't know becomes its `repr`."""
+    """Compact ASCII JSON. NaN and infinities survive; numbers of any library become JSON's, other objects text."""
     try:
         text = _encode(value)
     except (TypeError, ValueError, RecursionError):
@@ -64,7 +70,8 @@ def _plain(value: Any, path: tuple[int, ...]) -> Any:
     if isinstance(value, (str, int, float)) or value is None:
         return value
     if not isinstance(value, (Mapping, list, tuple)):
-        return _other(value)
+        made = _other(value)
+        return made if isinstance(made, str) else _plain(made, path)
     if id(value) in path:
         return "<circular>"
     if len(path) >= MAX_DEPTH:
@@ -78,6 +85,16 @@ def _plain(value: Any, path: tuple[int, ...]) -> Any:
 
 def _key(key: Any) -> str:
     return key if isinstance(key, str) else str(_other(key))
+
+
+def number(value: Any) -> float | None:
+    """`value` as the float it stands for (a truth value, a `Decimal`, one of NumPy's), None when it is no number."""
+    if type(value) is float or value is None:
+        return value
+    try:
+        return None if isinstance(value, (str, bytes, bytearray)) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def safe_text(text: str) -> str:

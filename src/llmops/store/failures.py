@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from llmops.errors import InputError, StoreError
+from llmops.store.shapes import ShapeError
+from llmops.store.urls import scrub
 
 TIMEOUT = "LLMOPS_STORE_TIMEOUT_S"
 _ROOM = "what was saved is intact: free some space, then llmops eval --resume"
@@ -38,21 +39,26 @@ def store_timeout_s() -> float:
     return seconds
 
 
-@contextlib.contextmanager
-def store_errors(where: str) -> Iterator[None]:
-    """Turns what the database raises inside into `StoreError`s about the store at `where`."""
-    try:
-        yield
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise explain(error, where) from error
+RAISED = (SQLAlchemyError, sqlite3.Error, OSError, ShapeError)
+"""What work with a database raises when it, the disk, or what was saved is not as it should be."""
 
 
-def explain(error: BaseException, where: str) -> StoreError:
-    """The `StoreError` for whatever a database, its driver or the disk raised."""
+def explain(error: BaseException, where: str, secrets: Sequence[str] = ()) -> StoreError:
+    """The `StoreError` for whatever a database, its driver or the disk raised; its text holds none of `secrets`."""
+    made = _explain(error, where)
+    return StoreError(scrub(made.message, secrets), where=where, hint=made.hint)
+
+
+def _explain(error: BaseException, where: str) -> StoreError:
+    if isinstance(error, ShapeError):
+        return StoreError(str(error), where=where, hint="restore a copy, or llmops runs rm the run")
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     if isinstance(cause, sqlite3.Error):
         return _explain_sqlite(cause, where)
-    if getattr(cause, "sqlstate", None) == "53100":
+    state = getattr(cause, "sqlstate", None)
+    if state == "55P03":
+        return _locked(where)
+    if state == "53100":
         return StoreError("the server's disk is full", where=where, hint="what was saved is intact")
     if is_integrity(error):
         return StoreError("the run was deleted while it was written", where=where, hint="start it again")
@@ -64,14 +70,18 @@ def explain(error: BaseException, where: str) -> StoreError:
 def _explain_sqlite(error: sqlite3.Error, where: str) -> StoreError:
     name = getattr(error, "sqlite_errorname", None) or ""
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        message = f"another process has kept the store locked for {store_timeout_s():g} s"
-        return StoreError(message, where=where, hint=f"wait for it or end it; {TIMEOUT} sets how long to wait")
+        return _locked(where)
     if name.startswith("SQLITE_CONSTRAINT"):
         return StoreError("the run was deleted while it was written", where=where, hint="start it again")
     for prefix, message, hint in _SQLITE:
         if name.startswith(prefix):
             return StoreError(message, where=where, hint=hint)
     return StoreError(f"the store failed: {error}", where=where)
+
+
+def _locked(where: str) -> StoreError:
+    message = f"another process has kept the store locked for {store_timeout_s():g} s"
+    return StoreError(message, where=where, hint=f"wait for it or end it; {TIMEOUT} sets how long to wait")
 
 
 def is_integrity(error: BaseException) -> bool:

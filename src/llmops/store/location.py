@@ -4,41 +4,60 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from llmops.errors import InputError, MissingExtraError, NotFoundError, StoreError
-from llmops.store.encoding import dumps, loads
-from llmops.store.failures import store_timeout_s
+from llmops.store.encoding import dumps
+from llmops.store.failures import RAISED, explain, store_timeout_s
+from llmops.store.urls import mask, secrets_of, server_url
 
 NO_RUNS = "llmops eval makes the first"
 _WRITE = {"llmops_write": True}
+_SMALLEST_PAGE = 512  # no SQLite file with anything in it is smaller
 
 
 @dataclass(frozen=True)
 class Place:
-    """An engine, how errors call it, and its file when it has one."""
+    """An engine, how errors call it, its file when it has one, and what errors must not repeat."""
 
     engine: Engine
     shown: str
     path: Path | None = None
+    secrets: tuple[str, ...] = ()
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turns what the database raises inside into `StoreError`s about this store."""
+        try:
+            yield
+        except RAISED as error:
+            made = self.explain(error)
+            repeated = any(secret in str(error) for secret in self.secrets)
+            raise made from (None if repeated else error)  # a traceback shows the cause
+
+    def explain(self, error: BaseException) -> StoreError:
+        """The `StoreError` for whatever was raised."""
+        return explain(error, self.shown, self.secrets)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection to read with."""
-        with self.engine.connect() as connection:
+        """A connection to read with. Raises `StoreError`."""
+        with self.errors(), self.engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A connection in a transaction that holds SQLite's write lock from its start, committed at the end."""
-        with self.engine.connect().execution_options(**_WRITE) as connection, connection.begin():
+        """A connection in a transaction that holds SQLite's write lock from its start, committed at the end.
+
+        Raises `StoreError`.
+        """
+        with self.errors(), self.engine.connect().execution_options(**_WRITE) as connection, connection.begin():
             yield connection
 
 
@@ -57,12 +76,12 @@ def _open_file(path: Path, *, create: bool) -> Place:
     try:
         if "\0" in os.fsencode(path).decode("latin-1"):
             raise ValueError("a NUL character")
-        if path.is_dir():
-            raise StoreError("is a folder", where=shown, hint="name a file, such as runs.db")
-        if not path.exists():
-            if not create:
-                raise NotFoundError(f"no runs yet: there is no {shown}", hint=NO_RUNS)
+        if path.exists():
+            _check_file(path)
+        elif create:
             _make_folder(path.parent)
+        else:
+            raise NotFoundError(f"no runs yet: there is no {shown}", hint=NO_RUNS)
     except OSError as error:
         hint = "check its permissions, or choose another with --store"
         raise StoreError(f"can't be opened: {error.strerror}", where=shown, hint=hint) from None
@@ -72,11 +91,23 @@ def _open_file(path: Path, *, create: bool) -> Place:
         URL.create("sqlite", database=shown),
         connect_args={"timeout": store_timeout_s(), "check_same_thread": False},
         json_serializer=dumps,
-        json_deserializer=loads,
     )
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
     return Place(engine, shown, path)
+
+
+def _check_file(path: Path) -> None:
+    """Refuses what SQLite would overwrite: it takes a file of one byte for an empty one.
+
+    Looking inside is left to SQLite: closing a file lets go of every lock this process has on it.
+    """
+    found = path.stat()
+    if path.is_dir() or not S_ISREG(found.st_mode):
+        what = "is a folder" if path.is_dir() else "is not a file"
+        raise StoreError(what, where=str(path), hint="name a file, such as runs.db")
+    if 0 < found.st_size < _SMALLEST_PAGE:
+        raise StoreError("not a database", where=str(path), hint="move the file away, or choose another with --store")
 
 
 def _make_folder(folder: Path) -> None:
@@ -100,20 +131,21 @@ def _begin(connection: Connection) -> None:
 
 
 def _open_server(text: str) -> Place:
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise InputError("the store's URL can't be read", hint="postgresql://user:password@host:5432/name") from None
-    if not re.fullmatch(r"postgres(ql)?(\+psycopg)?", url.drivername):
-        raise InputError(f"no store for {url.drivername}://", hint="use a SQLite file or a postgresql:// URL")
+    url = server_url(text)
     try:
         import psycopg  # noqa: F401
     except ImportError:
         raise MissingExtraError("postgres", needed_for="a store in PostgreSQL") from None
+    milliseconds = max(1, round(store_timeout_s() * 1000))  # 0 would wait for ever
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         connect_args={} if "connect_timeout" in url.query else {"connect_timeout": 10},
         json_serializer=dumps,
-        json_deserializer=loads,
     )
-    return Place(engine, url.render_as_string(hide_password=True))
+
+    def set_up(connection: Any, record: object) -> None:
+        connection.execute(f"SET lock_timeout = {milliseconds}")
+        connection.commit()
+
+    event.listen(engine, "connect", set_up)
+    return Place(engine, mask(text), secrets=secrets_of(url))

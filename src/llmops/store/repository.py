@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, or_, select
+from sqlalchemy import Connection, Row, Text, and_, cast, delete, exists, or_, select
 
 from llmops.errors import InputError, NotFoundError
-from llmops.store.encoding import is_digest, name_key, plain_text
-from llmops.store.failures import store_errors
+from llmops.store.encoding import is_digest, loads, name_key, plain_text
 from llmops.store.location import NO_RUNS, Place
-from llmops.store.shapes import case_of, output_of, record_data, record_of
+from llmops.store.shapes import ShapeError, case_of, finite, output_of, record_data, record_of
 from llmops.store.tables import CASES, OUTPUTS, RUNS, SCORES
 from llmops.types import Case, Result, RunRecord, Score
 
@@ -21,7 +21,26 @@ LIST_RUNS = "llmops runs ls shows what there is"
 MIN_PREFIX, MIN_SUFFIX, MAX_SHOWN = 4, 6, 5
 MAX_BATCH = 256  # cases read at once
 ENOUGH_CHARACTERS, TOO_MANY_CHARACTERS = 1_000_000, 8_000_000
-_RunRow = Any
+# Bodies are read as text and decoded here, where it is known whose they are.
+_DOCUMENT = cast(RUNS.c.document, Text).label("document")
+_HEAD = select(RUNS.c.key, RUNS.c.id, RUNS.c.suite, _DOCUMENT).order_by(RUNS.c.key.desc())
+_MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+
+
+@contextlib.contextmanager
+def _decoding(run_id: str, what: str) -> Iterator[None]:
+    """Whatever saved data that isn't as it was written leads to, as a `ShapeError` that names the run."""
+    try:
+        yield
+    except _MALFORMED as error:
+        detail = str(error) if isinstance(error, ShapeError) else "not what llmops writes"
+        raise ShapeError(f"{what} of run {run_id} is damaged: {detail}") from None
+
+
+def record_in(row: Row[Any]) -> RunRecord:
+    """The record in a row of `runs`. Raises `ShapeError`."""
+    with _decoding(row.id, "the head"):
+        return record_of(loads(row.document))
 
 
 def run_values(record: RunRecord) -> dict[str, Any]:
@@ -37,21 +56,16 @@ def run_values(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def find_run(connection: Connection, reference: str) -> RunRecord:
-    """The run that `reference` names; see `Store.find`."""
-    columns = select(RUNS.c.document).order_by(RUNS.c.key.desc())
-    row = connection.execute(columns.where(RUNS.c.id == name_key(reference)).limit(1)).first()
+def find_row(connection: Connection, reference: str) -> Row[Any]:
+    """Key, id, suite and document of the run that `reference` names; see `Store.find`."""
+    row = connection.execute(_HEAD.where(RUNS.c.id == name_key(reference)).limit(1)).first()
     if row is None and reference != "latest":
-        row = connection.execute(columns.where(RUNS.c.suite == name_key(reference)).limit(1)).first()
-    if row is not None:
-        return record_of(row[0])
+        row = connection.execute(_HEAD.where(RUNS.c.suite == name_key(reference)).limit(1)).first()
     name, back = _steps_back(reference)
-    if name is not None:
-        query = columns if name == "latest" else columns.where(RUNS.c.suite == name_key(name))
+    if row is None and name is not None:
+        query = _HEAD if name == "latest" else _HEAD.where(RUNS.c.suite == name_key(name))
         row = connection.execute(query.offset(back).limit(1)).first()
-        if row is not None:
-            return record_of(row[0])
-    return _by_part(connection, reference)
+    return row if row is not None else _by_part(connection, reference)
 
 
 def _steps_back(reference: str) -> tuple[str | None, int]:
@@ -62,7 +76,7 @@ def _steps_back(reference: str) -> tuple[str | None, int]:
     return ("latest", 0) if reference == "latest" else (None, 0)
 
 
-def _by_part(connection: Connection, reference: str) -> RunRecord:
+def _by_part(connection: Connection, reference: str) -> Row[Any]:
     part = reference.lower()
     places = []
     if re.fullmatch("[0-9a-f-]+", part):
@@ -70,33 +84,39 @@ def _by_part(connection: Connection, reference: str) -> RunRecord:
             places.append(RUNS.c.id.like(f"{part}%"))
         if len(part) >= MIN_SUFFIX:
             places.append(RUNS.c.id.like(f"%{part}"))
-    query = select(RUNS.c.id, RUNS.c.document).where(or_(False, *places)).order_by(RUNS.c.key.desc())
-    rows = connection.execute(query.limit(MAX_SHOWN + 1)).all() if places else []
+    rows = connection.execute(_HEAD.where(or_(False, *places)).limit(MAX_SHOWN + 1)).all() if places else []
     if len(rows) == 1:
-        return record_of(rows[0][1])
+        return rows[0]
     if rows:
-        shown = ", ".join(row[0] for row in rows[:MAX_SHOWN]) + (", …" if len(rows) > MAX_SHOWN else "")
+        shown = ", ".join(row.id for row in rows[:MAX_SHOWN]) + (", …" if len(rows) > MAX_SHOWN else "")
         raise InputError(f"{reference!r} is the start or end of several runs: {shown}", hint="write more of the id")
     some = connection.execute(select(RUNS.c.key).limit(1)).first()
     if some is None:
         raise NotFoundError("no runs yet", hint=NO_RUNS)
-    raise NotFoundError(f"no run {reference!r}", hint=LIST_RUNS)
+    raise no_run(reference)
+
+
+def no_run(reference: str) -> NotFoundError:
+    return NotFoundError(f"no run {reference!r}", hint=LIST_RUNS)
+
+
+def run_key(connection: Connection, run_id: str) -> int | None:
+    """Key of the run with this id, if there is one."""
+    return connection.execute(select(RUNS.c.key).where(RUNS.c.id == name_key(run_id))).scalar()
 
 
 def run_row(connection: Connection, run_id: str) -> tuple[int, RunRecord]:
     """Key and record of the run with this id. Raises `NotFoundError`."""
-    row = connection.execute(select(RUNS.c.key, RUNS.c.document).where(RUNS.c.id == name_key(run_id))).first()
+    row = connection.execute(_HEAD.where(RUNS.c.id == name_key(run_id))).first()
     if row is None:
-        raise NotFoundError(f"no run {run_id!r}", hint=LIST_RUNS)
-    return int(row[0]), record_of(row[1])
+        raise no_run(run_id)
+    return row.key, record_in(row)
 
 
 def list_runs(connection: Connection, limit: int, suite: str) -> list[RunRecord]:
     """Newest first."""
-    query = select(RUNS.c.document).order_by(RUNS.c.key.desc()).limit(max(limit, 0))
-    if suite:
-        query = query.where(RUNS.c.suite == name_key(suite))
-    return [record_of(row[0]) for row in connection.execute(query)]
+    query = _HEAD.where(RUNS.c.suite == name_key(suite)) if suite else _HEAD
+    return [record_in(row) for row in connection.execute(query.limit(max(limit, 0)))]
 
 
 def finished_trials(connection: Connection, run_id: str, include_errors: bool) -> set[tuple[str, str, int]]:
@@ -106,24 +126,34 @@ def finished_trials(connection: Connection, run_id: str, include_errors: bool) -
     if not include_errors:
         query = query.where(OUTPUTS.c.error_kind.is_(None))
     names = {name_key(variant.name): variant.name for variant in record.variants}
-    names |= _long_ids(connection, key)
-    return {(_name(names, row[0]), _name(names, row[1]), row[2]) for row in connection.execute(query)}
+    with _decoding(run_id, "a result"):
+        names |= _long_ids(connection, key)
+        return {(_name(names, row[0]), _name(names, row[1]), _whole(row[2])) for row in connection.execute(query)}
 
 
 def _long_ids(connection: Connection, key: int) -> dict[str, str]:
     """Case ids too long for a key column, by what stands for them there."""
-    query = select(CASES.c.case_id, CASES.c.body).where(CASES.c.run_key == key)
+    query = select(CASES.c.case_id, cast(CASES.c.body, Text)).where(CASES.c.run_key == key)
     query = query.where(CASES.c.case_id.like('"%'))
-    return {row[0]: row[1]["id"] for row in connection.execute(query) if is_digest(row[0])}
+    return {row[0]: loads(row[1])["id"] for row in connection.execute(query) if is_digest(row[0])}
 
 
 def _name(names: dict[str, str], key: str) -> str:
     return names.get(key) or (key if is_digest(key) else plain_text(key))
 
 
+def _whole(value: Any) -> int:
+    """SQLite keeps anything in any column."""
+    if isinstance(value, int):
+        return value
+    raise ShapeError(f"repeat is {type(value).__name__}, not a whole number")
+
+
 def delete_errors(connection: Connection, run_id: str) -> int:
     """Delete the results of a run that ended in an error; returns how many."""
-    key, _ = run_row(connection, run_id)
+    key = run_key(connection, run_id)
+    if key is None:
+        raise no_run(run_id)
     failed = and_(OUTPUTS.c.run_key == key, OUTPUTS.c.error_kind.is_not(None))
     same = and_(*(SCORES.c[name] == OUTPUTS.c[name] for name in ("run_key", "case_id", "variant", "repeat")))
     connection.execute(delete(SCORES).where(SCORES.c.run_key == key, exists().where(failed, same)))
@@ -138,11 +168,11 @@ class SavedResults:
         self._run_id = run_id
 
     def __iter__(self) -> Iterator[Result]:
-        with store_errors(self._place.shown), self._place.reading() as connection:
+        with self._place.reading() as connection:
             key, record = run_row(connection, self._run_id)
         reader = _Reader(key, record)
         while True:
-            with store_errors(self._place.shown), self._place.reading() as connection:
+            with self._place.reading() as connection, _decoding(self._run_id, "a result"):
                 batch = reader.next_batch(connection)
             if batch is None:
                 return
@@ -160,7 +190,7 @@ class _Reader:
 
     def next_batch(self, connection: Connection) -> list[Result] | None:
         """Results of the next few cases, None at the end."""
-        query = select(CASES.c.case_id, CASES.c.position, CASES.c.group_name, CASES.c.body)
+        query = select(CASES.c.case_id, CASES.c.position, CASES.c.group_name, cast(CASES.c.body, Text))
         query = query.where(CASES.c.run_key == self._key).order_by(CASES.c.position, CASES.c.case_id)
         if self._after is not None:
             position, case_id = self._after
@@ -173,21 +203,22 @@ class _Reader:
         return self._results(connection, [(row[0], self._case(row)) for row in rows])
 
     def _case(self, row: Sequence[Any]) -> Case:
-        case_id = row[3].pop("id", None) or plain_text(row[0])
-        return case_of(case_id, None if row[2] is None else plain_text(row[2]), row[3])
+        body = loads(row[3])
+        case_id = body.pop("id", None) or plain_text(row[0])
+        return case_of(case_id, None if row[2] is None else plain_text(row[2]), body)
 
     def _results(self, connection: Connection, cases: list[tuple[str, Case]]) -> list[Result]:
         ids = [case_id for case_id, _ in cases]
         scores = self._scores(connection, ids)
-        query = select(OUTPUTS.c.case_id, OUTPUTS.c.variant, OUTPUTS.c.repeat, OUTPUTS.c.body)
+        query = select(OUTPUTS.c.case_id, OUTPUTS.c.variant, OUTPUTS.c.repeat, cast(OUTPUTS.c.body, Text))
         query = query.where(OUTPUTS.c.run_key == self._key, OUTPUTS.c.case_id.in_(ids))
         found: dict[str, list[Result]] = defaultdict(list)
         by_id, characters = dict(cases), 0
         for case_id, variant, repeat, body in connection.execute(query):
-            output = output_of(body)
+            output = output_of(loads(body))
             characters += len(output.text)
             scored = scores.get((case_id, variant, repeat), {})
-            found[case_id].append(Result(_name(self._names, variant), by_id[case_id], output, repeat, scored))
+            found[case_id].append(Result(_name(self._names, variant), by_id[case_id], output, _whole(repeat), scored))
         self._adapt(characters)
         for results in found.values():
             results.sort(key=self._order)
@@ -210,7 +241,7 @@ class _Reader:
         found: dict[tuple[str, str, int], dict[str, Score]] = defaultdict(dict)
         for case_id, variant, repeat, metric, value, reason in connection.execute(query):
             score = Score(value, plain_text(reason) if reason else "")
-            found[case_id, variant, repeat][_name(self._names, metric)] = score
+            found[case_id, variant, repeat][_name(self._names, metric)] = finite(score)
         for trial, by_metric in found.items():
             if len(by_metric) > 1:
                 found[trial] = dict(sorted(by_metric.items(), key=lambda item: self._metrics.get(item[0], last)))

@@ -24,12 +24,16 @@ _MARK = "llmops_run"
 def export_run(record: RunRecord, results: Results, target: Path | IO[str]) -> int:
     """Write a run to a file (gzip when it ends in `.gz`) or an open text stream; returns the number of lines.
 
-    A file appears whole or not at all. Raises `StoreError` when it can't be written.
+    A file appears whole or not at all. Raises `InputError` when there is no such folder, and `StoreError` when the
+    file can't be written.
     """
     if not isinstance(target, Path):
         return _write(record, results, target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise InputError("is a folder", where=str(target), hint="name a file, such as run.jsonl.gz")
+        if not target.parent.is_dir():
+            raise InputError(f"can't write {target.name}: no folder {target.parent}", hint="make the folder first")
         return _write_file(record, results, target)
     except OSError as error:
         raise StoreError(f"can't be written: {error.strerror or error}", where=str(target)) from None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, Literal, TypeVar, get_args
 
+from llmops.store.encoding import number
 from llmops.types import (
     Case,
     Context,
@@ -76,7 +78,7 @@ def output_data(output: Output) -> dict[str, Any]:
     if output.usage is not _NO_USAGE and (usage := flat(output.usage)):
         data["usage"] = usage
     if output.latency_s is not None:
-        data["latency_s"] = output.latency_s
+        data["latency_s"] = number(output.latency_s)
     if output.error is not None:
         data["error"] = flat(output.error)
     if output.cached:
@@ -96,11 +98,11 @@ def result_data(result: Result) -> dict[str, Any]:
         "repeat": result.repeat,
         "case": case,
         "output": output_data(result.output),
-        "scores": {name: flat_score(score) for name, score in result.scores.items()},
+        "scores": {name: _score_data(finite(score)) for name, score in result.scores.items()},
     }
 
 
-def flat_score(score: Score) -> dict[str, Any]:
+def _score_data(score: Score) -> dict[str, Any]:
     return {"value": score.value, "reason": score.reason} if score.reason else {"value": score.value}
 
 
@@ -150,10 +152,6 @@ def _build(made: type[T], checks: Mapping[str, Check], data: Any) -> T:
         raise ShapeError(f"lacks {', '.join(sorted(needed - set(values)))}") from None
 
 
-def _any(value: Any) -> Any:
-    return value
-
-
 def _is(kind: type | tuple[type, ...], what: str, *, none: bool = False) -> Check:
     def check(value: Any) -> Any:
         if (value is None and none) or (isinstance(value, kind) and (kind is bool or value is not True)):
@@ -193,6 +191,20 @@ def _mapping(value: Any) -> dict[str, Any]:
     raise ShapeError(f"is {type(value).__name__}, not an object")
 
 
+def _with(known: Mapping[str, Check]) -> Check:
+    """An object of anything, where what we read ourselves has its shape."""
+
+    def check(value: Any) -> Any:
+        for name in known.keys() & _mapping(value).keys():
+            try:
+                known[name](value[name])
+            except ShapeError as error:
+                raise ShapeError(f"{name} {error}") from None
+        return value
+
+    return check
+
+
 def _grades(value: Any) -> Any:
     if value is None or (isinstance(value, dict) and all(isinstance(grade, (int, float)) for grade in value.values())):
         return value
@@ -200,25 +212,23 @@ def _grades(value: Any) -> Any:
 
 
 def _score(value: Any) -> Score:
-    score = _build(Score, _SCORE, value)
-    return finite(score)
+    return finite(_build(Score, _SCORE, value))
 
 
 def finite(score: Score) -> Score:
     """The score, or unscored when its value is no number that statistics can use."""
     value = score.value
-    if value is None or (-_LARGEST <= value <= _LARGEST):
+    if value is None or (type(value) is float and -_LARGEST <= value <= _LARGEST):
         return score
-    shown = value if isinstance(value, float) else "a number too large"
+    made = number(value)
+    if made is not None and math.isfinite(made):
+        return Score(made, score.reason)
+    shown = "a number too large" if isinstance(value, int) else repr(value)[:80]
     return Score(None, score.reason or f"the metric gave {shown}")
 
 
 def _scores(value: Any) -> dict[str, Score]:
     return {name: _score(score) for name, score in _mapping(value).items()}
-
-
-def _case(value: Any) -> Case:
-    return _build(Case, _CASE, value)
 
 
 _LARGEST = sys.float_info.max
@@ -237,7 +247,7 @@ _SCORE = {"value": _NUMBER_OR_NONE, "reason": _TEXT}
 _CASE: dict[str, Check] = {
     "id": _TEXT,
     "inputs": _mapping,
-    "expected": _any,
+    "expected": lambda value: value,
     "contexts": _CONTEXTS,
     "relevant": _grades,
     "tags": _many(_TEXT),
@@ -258,7 +268,7 @@ _OUTPUT: dict[str, Check] = {
 }
 _RESULT: dict[str, Check] = {
     "variant": _TEXT,
-    "case": _case,
+    "case": _of(Case, _CASE),
     "output": output_of,
     "repeat": _INT,
     "scores": _scores,
@@ -282,8 +292,8 @@ _RECORD: dict[str, Check] = dict.fromkeys(("id", "suite", "suite_hash", "dataset
     "status": _one_of(RunStatus),
     "started_at": _TEXT,
     "ended_at": _TEXT_OR_NONE,
-    "environment": _mapping,
-    "config": _mapping,
+    "environment": _with({"git": _mapping, "process": _with({"pid": _INT})}),
+    "config": _with({"path": _TEXT, "only": _many(_TEXT), "sample": _INT_OR_NONE, "variants": _many(_TEXT)}),
     "gates": _many(_of(GateOutcome, _GATE)),
     "note": _TEXT,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from sqlalchemy import Table, bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from llmops.errors import StoreError
-from llmops.store.encoding import dumps, name_key, safe_text
-from llmops.store.failures import explain, is_integrity, store_timeout_s
+from llmops.store.encoding import dumps, name_key, number, safe_text
+from llmops.store.failures import is_integrity, store_timeout_s
 from llmops.store.location import Place
 from llmops.store.shapes import case_data, finite, output_data
 from llmops.store.tables import CASES, OUTPUTS, SCORES
@@ -116,7 +116,7 @@ class ResultWriter:
                     self._tables.write(batch[start : start + MAX_BATCH])
         except BaseException as error:
             with self._changed:
-                self._failure = error if isinstance(error, StoreError) else explain(error, self._place.shown)
+                self._failure = error if isinstance(error, StoreError) else self._place.explain(error)
         finally:
             self._tables.close()
             with self._changed:
@@ -185,7 +185,9 @@ class _Tables:
                 body = case_data(case) if len(case_id) == len(case.id) else {**case_data(case), "id": case.id}
                 cases.append((key, case_id, position, group, encode(body)))
             error = None if output.error is None else safe_text(output.error.kind)
-            latency, usage = _number(output.latency_s), output.usage
+            latency, usage = number(output.latency_s), output.usage
+            if latency is not None and not math.isfinite(latency):
+                latency = None  # the body keeps it
             tokens = min(usage.input_tokens, _MAX_INT), min(usage.output_tokens, _MAX_INT)
             body = output_data(output)
             outputs.append((key, case_id, variant, repeat, error, latency, *tokens, int(output.cached), encode(body)))
@@ -252,8 +254,3 @@ def _delete(table: Table, run_key: int) -> Any:
 
 def _as_is(value: Any) -> Any:
     return value
-
-
-def _number(value: float | None) -> float | None:
-    """What fits a float column; the output's own text keeps the rest."""
-    return value if value is not None and abs(value) <= sys.float_info.max else None
