@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from llmops.errors import InputError, NotFoundError, StoreError
 from llmops.identity import new_id
@@ -172,6 +175,47 @@ def test_a_score_that_is_no_finite_number_is_unscored_with_a_reason(location, va
     assert found.scores["zeta"].reason.startswith("the metric gave ")
 
 
+@pytest.mark.parametrize(
+    "value", ["0.5", "much", b"1", [1], object()], ids=["digits", "text", "bytes", "list", "object"]
+)
+def test_a_score_that_is_no_number_at_all_is_unscored(location, value):
+    record = new_run()
+    with Store.open(location) as store:
+        store.create_run(record)
+        save(store, record, result(scores={"zeta": Score(value)}))
+        [found] = store.results(record.id)
+    assert found.scores["zeta"].value is None
+    assert found.scores["zeta"].reason.startswith("the metric gave ")
+
+
+class Scalar:
+    """A number of a library we don't know."""
+
+    def __float__(self) -> float:
+        return 0.5
+
+
+def test_numbers_of_every_kind_are_floats_again(location):
+    """Also of those that a driver or a JSON parser knows nothing of; a run goes on whatever a metric gives."""
+    numpy = pytest.importorskip("numpy", reason="NumPy's numbers are no floats")
+    plain = (1, 2**60, Decimal("0.5"), Fraction(1, 2), numpy.float32(0.5), numpy.int64(3))
+    given = (*plain, True, False, Scalar(), numpy.True_)
+    record = new_run()
+    with Store.open(location) as store:
+        store.create_run(record)
+        for position, value in enumerate(given):
+            inputs = {"number": value if position < len(plain) else 0}
+            output = Output("x", (Context("c", score=inputs["number"]),), latency_s=value)
+            save(store, record, Result("new", Case(str(position), inputs), output, 0, {"zeta": Score(value)}))
+        found = {result.case.id: result for result in store.results(record.id)}
+    for position, value in enumerate(given):
+        one = found[str(position)]
+        assert (one.scores["zeta"], one.output.latency_s) == (Score(float(value)), float(value))
+        assert type(one.scores["zeta"].value) is float
+        if position < len(plain):
+            assert one.case.inputs["number"] == one.output.contexts[0].score == value
+
+
 def test_order_is_by_case_then_variant_then_repeat_and_metrics_as_in_the_run(location):
     record = new_run(repeats=2)
     expected = [
@@ -254,6 +298,58 @@ def test_a_head_changes(location):
         assert store.find(record.id) == changed
         with pytest.raises(StoreError, match="already there"):
             store.create_run(record)
+
+
+def change(location, table: str, column: str, made):
+    """Replace a JSON column by what `made` makes of its data; returns what it was."""
+    place = open_place(location, create=True)
+    try:
+        with place.writing() as connection:
+            old = json.loads(connection.exec_driver_sql(f"SELECT CAST({column} AS TEXT) FROM {table}").scalar())
+            query = text(f"UPDATE {table} SET {column} = {':new' if place.path else 'CAST(:new AS JSON)'}")
+            connection.execute(query, {"new": json.dumps(made(old))})
+            return old
+    finally:
+        place.engine.dispose()
+
+
+MISSHAPEN = [None, 5, "text", [], [1], {"$float": 5}, {"$float": []}]
+HEADS = [
+    *MISSHAPEN, {}, {"id": 5}, {"id": None}, {"variants": {}}, {"variants": [5]}, {"variants": [{}]},
+    {"metrics": [{"low": "x"}]}, {"gates": [{"rule": "x", "outcome": "well"}]}, {"status": "well"}, {"status": []},
+    {"cases": 1.5}, {"environment": []}, {"environment": {"git": "x"}}, {"environment": {"process": {"pid": "x"}}},
+    {"config": {"only": 5}}, {"config": {"sample": "x"}},
+]  # fmt: skip
+BODIES = [*MISSHAPEN, {"metadata": 5}, {"contexts": 5}, {"contexts": [{}]}, {"contexts": [{"text": "x", "score": "x"}]}]
+DAMAGED = {
+    ("runs", "document"): HEADS,
+    ("cases", "body"): [*BODIES, {"id": 5}, {"inputs": []}, {"relevant": {"a": "x"}}],
+    ("outputs", "body"): [
+        *BODIES, {"text": 5}, {"latency_s": "x"}, {"usage": []}, {"error": 5}, {"tool_calls": [{}]},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "column"), DAMAGED)
+def test_data_of_another_shape_is_said_of_its_run(location, table, column):
+    record, whole = new_run(), [*MISSHAPEN, {}]
+    said = rf"of run {record.id} is damaged: [^\n]{{5,120}}; .*runs rm"
+    with Store.open(location) as store:
+        store.create_run(record)
+        save(store, record, result())
+        ways = [lambda: list(store.results(record.id))]
+        if table == "runs":
+            ways += [store.runs, store.find, lambda: store.finished(record.id), lambda: store.writer(record.id)]
+            ways += [lambda: store.update_run(record.id, note="x")]
+        sound = change(location, table, column, lambda old: old)
+        for value in DAMAGED[table, column]:
+            change(location, table, column, lambda _, value=value: value if value in whole else {**sound, **value})
+            for way in ways:
+                with pytest.raises(StoreError, match=said):
+                    way()
+        assert store.name("latest") == (record.id, record.suite)
+        store.delete(record.id)
+        assert store.runs() == []
 
 
 IDS = [

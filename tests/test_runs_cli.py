@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,38 @@ def test_show_counts_each_variant(llmops, saved):
     assert "large" in llmops("runs", "show", old.id[-12:], "--store", path).stdout
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "words"),
+    [
+        ("runs", "document", ("ls",)),
+        ("runs", "document", ("show",)),
+        ("runs", "document", ("export",)),
+        ("outputs", "body", ("show",)),
+        ("cases", "body", ("show", "--json")),
+        ("cases", "body", ("export", "--to", "run.jsonl")),
+    ],
+)
+def test_a_damaged_run_is_one_line_and_can_be_deleted(llmops, saved, tmp_path, table, column, words):
+    path, old, new = saved
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"UPDATE {table} SET {column} = '{{' WHERE {'' if table == 'runs' else 'run_'}key = 2")
+    done = llmops("runs", *words, "--store", path)
+    assert done.returncode == 4
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"llmops: {path}: ")
+    assert f"of run {new.id} is damaged" in done.stderr
+    assert not (tmp_path / "run.jsonl").exists()
+    assert llmops("runs", "rm", new.id, "--yes", "--store", path).returncode == 0
+    assert old.id in llmops("runs", "ls", "--store", path).stdout
+
+
+def test_export_makes_no_folders(llmops, saved, tmp_path):
+    done = llmops("runs", "export", "--to", "missing/dir/x.jsonl", "--store", saved[0])
+    assert done.returncode == 2
+    assert "no folder missing/dir" in done.stderr
+    assert not (tmp_path / "missing").exists()
+
+
 @pytest.mark.parametrize("name", ["latest~7", "nothing", "%%%%", "\udcff"])
 def test_an_unknown_run_is_one_line(llmops, saved, name):
     done = llmops("runs", "show", name, "--store", saved[0])
@@ -130,10 +164,48 @@ def test_the_store_is_the_flags_then_the_environments_then_the_files(llmops, tmp
     assert place("--store", "/a/flag.db", LLMOPS_DATABASE_URL="/else/where.db") == "/a/flag.db"
 
 
-def test_db_path_hides_the_password(llmops):
-    done = llmops("db", "path", LLMOPS_DATABASE_URL="postgresql://me:hunter2@db.example/runs")
+@pytest.mark.parametrize("url", ["://me:hunter2@db.example/runs", "://me@db.example/runs?password=hunter2"])
+def test_db_path_hides_the_password(llmops, url):
+    done = llmops("db", "path", LLMOPS_DATABASE_URL=f"postgresql{url}")
     assert "hunter2" not in done.stdout + done.stderr
     assert "db.example/runs" in done.stdout
+
+
+def test_a_home_folder_is_meant_by_a_tilde(llmops, tmp_path):
+    (tmp_path / "llmops.yaml").write_text("store: ~/kept/runs.db\n")
+    assert llmops("db", "path", HOME=str(tmp_path / "home")).stdout.strip() == str(tmp_path / "home/kept/runs.db")
+    (tmp_path / "llmops.yaml").write_text("\nstore: ~no-such-user/runs.db\n")
+    done = llmops("db", "path")
+    assert done.returncode == 2
+    assert "llmops.yaml:2: " in done.stderr
+
+
+def test_a_file_of_settings_goes_over_other_marks_of_a_project(llmops, tmp_path):
+    inner = tmp_path / "repository" / "service" / "evals"
+    inner.mkdir(parents=True)
+    (inner.parent / "pyproject.toml").touch()
+    (tmp_path / "llmops.yaml").write_text("store: outside.db\n")
+    default = str(Path(".llmops") / "llmops.db")
+
+    def place() -> str:
+        return str(Path(llmops("db", "path", cwd=inner).stdout.strip()).relative_to(tmp_path))
+
+    assert place() == "outside.db"
+    (tmp_path / "repository" / ".git").touch()  # a worktree's is a file
+    assert place() == f"repository/service/{default}"
+    (tmp_path / "repository" / "llmops.yaml").write_text("store: top.db\n")
+    assert place() == "repository/top.db"
+
+
+@pytest.mark.parametrize("written", ["${}", "${1x}", "${A", "${A-b}", "${ A }", "${A:-${B}}"])
+@pytest.mark.parametrize("name", ["llmops.yaml", "suite.yaml"])
+def test_a_reference_that_can_not_be_read_names_its_line(llmops, tmp_path, written, name):
+    (tmp_path / name).write_text(f"# settings\nstore: '{written}'\n")
+    words = ("db", "path") if name == "llmops.yaml" else ("eval", name)
+    done = llmops(*words, A="a", B="b")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{name}:2: " in done.stderr
+    assert "$${" in done.stderr
 
 
 def test_migrating_a_new_store_makes_it_and_again_changes_nothing(llmops, tmp_path):

@@ -22,6 +22,7 @@ pytest.register_assert_rewrite("store_behaviours")
 from llmops.errors import InputError, NotFoundError, StoreError  # noqa: E402
 from llmops.store.database import Store  # noqa: E402
 from llmops.store.runfile import export_run, open_run_file  # noqa: E402
+from llmops.types import Score  # noqa: E402
 from store_behaviours import *  # noqa: E402, F403
 from store_behaviours import RESULTS, new_run, result, save  # noqa: E402
 
@@ -177,13 +178,89 @@ def test_a_timeout_is_a_number_of_seconds(location, monkeypatch, value):
         Store.open(location)
 
 
-@pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\x00" + b"\xff" * 4000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"x" * size for size in (1, 2, 15, 99, 100, 511, 512, 4096)),
+        b"\x00",
+        b"\n" * 512,
+        b"SQLite format 3\x00",
+        b"not a database" * 100,
+        b"SQLite format 3\x00" + b"\xff" * 4000,
+    ],
+)
 def test_a_file_that_is_no_database_is_left_alone(tmp_path, content):
     path = tmp_path / "runs.db"
     path.write_bytes(content)
     with pytest.raises(StoreError, match=r"runs\.db: .*; .+"):
         Store.open(path)
     assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
+@pytest.mark.parametrize("create", [True, False])
+def test_what_is_not_a_file_is_refused_at_once(tmp_path, create):
+    os.mkfifo(tmp_path / "runs.db")
+    with pytest.raises(StoreError, match="is not a file"):
+        Store.open(tmp_path / "runs.db", create=create)
+
+
+DAMAGES = [
+    *(("runs", "document", value) for value in ("{", "", "[" * 100_000, '{"a":' * 50_000, "9" * 9_000)),
+    *(("cases", "body", value) for value in ("{", "[" * 100_000, '{"id": ')),
+    *(("outputs", "body", value) for value in ("{", "[" * 100_000, "nothing")),
+    ("cases", "case_id", b"one"),
+    ("cases", "case_id", '"\\q"'),
+    ("cases", "group_name", b"one"),
+    ("outputs", "repeat", "first"),
+    ("outputs", "variant", b"new"),
+    ("scores", "reason", '"\\q"'),
+    ("scores", "reason", b"one"),
+    ("scores", "metric", b"zeta"),
+]
+
+
+@pytest.mark.parametrize(("table", "column", "value"), DAMAGES)
+def test_text_that_was_damaged_is_said_of_its_run(location, table, column, value):
+    record = new_run()
+    with Store.open(location) as store:
+        store.create_run(record)
+        save(store, record, result())
+        with closing(sqlite3.connect(location)) as connection, connection:
+            connection.execute("PRAGMA foreign_keys=OFF")
+            connection.execute(f"UPDATE {table} SET {column} = ?", (value,))
+        with pytest.raises(StoreError) as caught:
+            list(store.results(record.id))
+        assert str(caught.value).startswith(str(location))
+        assert record.id in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert len(caught.value.message) < 300
+        store.delete(record.id)
+        assert store.runs() == []
+
+
+@pytest.mark.parametrize(("table", "column"), [("runs", "document"), ("cases", "body"), ("outputs", "body")])
+def test_bytes_that_are_no_text_are_said(location, table, column):
+    record = new_run()
+    with Store.open(location) as store:
+        store.create_run(record)
+        save(store, record, result())
+        with closing(sqlite3.connect(location)) as connection, connection:
+            connection.execute(f"UPDATE {table} SET {column} = x'ff'")
+        with pytest.raises(StoreError, match=r"the file is damaged; .*restore a copy"):
+            list(store.results(record.id))
+
+
+def test_a_score_that_was_damaged_is_unscored(location):
+    record = new_run()
+    with Store.open(location) as store:
+        store.create_run(record)
+        save(store, record, result())
+        with closing(sqlite3.connect(location)) as connection, connection:
+            connection.execute("UPDATE scores SET value = 'much'")
+        [found] = store.results(record.id)
+        assert found.scores == {"zeta": Score(None, "the metric gave 'much'")}
 
 
 def test_a_damaged_store_is_said(location):
@@ -232,7 +309,7 @@ def test_an_older_file_is_migrated_when_opened_with_all_it_holds(location, next_
     next_version()
     with Store.open(location) as store:
         assert list(store.results(record.id)) == [result()]
-        assert store.migrate() == ("0002", "0002")
+        assert Store.migrate_at(location) == ("0002", "0002")
     with closing(sqlite3.connect(location)) as connection:
         assert connection.execute("SELECT data FROM runs").fetchone() == ("questions",)
 
@@ -300,8 +377,16 @@ def test_an_export_that_fails_leaves_what_was_there(tmp_path):
     with pytest.raises(StoreError, match="gone"):
         export_run(new_run(), broken(), tmp_path / "run.jsonl")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("run.jsonl", "old")]
-    with pytest.raises(StoreError):
-        export_run(new_run(), [], tmp_path / "run.jsonl" / "below")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("run.jsonl/below", "no folder"), ("absent/run.jsonl", "absent"), ("", "folder")]
+)
+def test_an_export_makes_no_folders(tmp_path, name, said):
+    (tmp_path / "run.jsonl").write_text("old")
+    with pytest.raises(InputError, match=said):
+        export_run(new_run(), [], tmp_path / name)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("run.jsonl", "old")]
 
 
 @pytest.mark.parametrize(

@@ -165,3 +165,29 @@ def test_a_file_imports_its_neighbours_and_modules_are_found_from_the_suite(tmp_
     )
     for target in ("with_neighbour.py:answer", "with_neighbour:answer"):
         assert answer(made(target, tmp_path), question="q").text == "hello"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"text": 5},
+        {"usage": {"input_tokens": 4}},
+        {"latency_s": "fast"},
+        {"error": "no"},
+        {"metadata": [1]},
+        {"messages": ("hello",)},
+        {"tool_calls": ({"name": "look_up"},)},
+        {"contexts": (4,)},
+        {"contexts": None},
+    ],
+)
+def test_an_output_that_could_not_be_read_again_fails_its_case(fields):
+    """Saved as it is, it would make the whole run unreadable."""
+    with pytest.raises(PipelineError, match="returned an Output"):
+        to_output(Output(**{"text": "x", **fields}), "p.py:f")
+
+
+def test_ids_and_texts_of_an_outputs_contexts_become_text():
+    made_by_hand = Output("x", contexts=[Context("t", 7, 1), {"id": 3, "text": "u"}, Context(None, None), "v"])
+    wanted = (Context("t", "7", 1.0), Context("u", "3"), Context(""), Context("v"))
+    assert to_output(made_by_hand, "p.py:f").contexts == wanted

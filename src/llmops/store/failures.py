@@ -73,6 +73,8 @@ def _explain_sqlite(error: sqlite3.Error, where: str) -> StoreError:
         return _locked(where)
     if name.startswith("SQLITE_CONSTRAINT"):
         return StoreError("the run was deleted while it was written", where=where, hint="start it again")
+    if "Could not decode to UTF-8" in str(error):
+        name = "SQLITE_CORRUPT"
     for prefix, message, hint in _SQLITE:
         if name.startswith(prefix):
             return StoreError(message, where=where, hint=hint)

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from llmops.errors import InputError, MissingExtraError, NotFoundError, StoreError
 from llmops.store.encoding import dumps
 from llmops.store.failures import RAISED, explain, store_timeout_s
-from llmops.store.urls import mask, secrets_of, server_url
+from llmops.store.urls import is_url, mask, secrets_of, server_url
 
 NO_RUNS = "llmops eval makes the first"
 _WRITE = {"llmops_write": True}
@@ -66,7 +66,7 @@ def open_place(location: str | Path, *, create: bool) -> Place:
     text = str(location)
     if text.startswith("sqlite:///"):
         text = text.removeprefix("sqlite:///")
-    if isinstance(location, str) and "://" in text:
+    if isinstance(location, str) and is_url(text):
         return _open_server(text)
     return _open_file(Path(text), create=create)
 

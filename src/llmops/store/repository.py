@@ -200,23 +200,24 @@ class _Reader:
         if not rows:
             return None
         self._after = (rows[-1][1], rows[-1][0])
-        return self._results(connection, [(row[0], self._case(row)) for row in rows])
+        characters = sum(len(row[3]) for row in rows)
+        return self._results(connection, [(row[0], self._case(row)) for row in rows], characters)
 
     def _case(self, row: Sequence[Any]) -> Case:
         body = loads(row[3])
         case_id = body.pop("id", None) or plain_text(row[0])
         return case_of(case_id, None if row[2] is None else plain_text(row[2]), body)
 
-    def _results(self, connection: Connection, cases: list[tuple[str, Case]]) -> list[Result]:
+    def _results(self, connection: Connection, cases: list[tuple[str, Case]], characters: int) -> list[Result]:
         ids = [case_id for case_id, _ in cases]
         scores = self._scores(connection, ids)
         query = select(OUTPUTS.c.case_id, OUTPUTS.c.variant, OUTPUTS.c.repeat, cast(OUTPUTS.c.body, Text))
         query = query.where(OUTPUTS.c.run_key == self._key, OUTPUTS.c.case_id.in_(ids))
         found: dict[str, list[Result]] = defaultdict(list)
-        by_id, characters = dict(cases), 0
+        by_id = dict(cases)
         for case_id, variant, repeat, body in connection.execute(query):
             output = output_of(loads(body))
-            characters += len(output.text)
+            characters += len(body)
             scored = scores.get((case_id, variant, repeat), {})
             found[case_id].append(Result(_name(self._names, variant), by_id[case_id], output, _whole(repeat), scored))
         self._adapt(characters)

@@ -18,7 +18,9 @@ _SECRET_NAME = re.compile("pass|secret|token", re.IGNORECASE)
 def server_url(text: str) -> URL:
     """The URL of a PostgreSQL server. Raises `InputError`, which never repeats the URL."""
     try:
-        url = make_url(text)
+        if "\0" in unquote(text):
+            raise ValueError("libpq reads no further than a NUL")
+        url = make_url(text.encode().decode())  # a lone surrogate can't be sent
     except (ArgumentError, ValueError):
         raise InputError("the store's URL can't be read", hint="postgresql://user:password@host:5432/name") from None
     if not re.fullmatch(r"postgres(ql)?(\+psycopg)?", url.drivername):
@@ -29,14 +31,19 @@ def server_url(text: str) -> URL:
     return url
 
 
+def is_url(location: str) -> bool:
+    """True for a URL, and for what was meant as one: a password must not become a file's name."""
+    return "://" in location or re.match(r"postgres\w*(\+\w+)?:", location) is not None
+
+
 def mask(location: str) -> str:
     """A store's location as it may be shown: `***` for what could be a password of a URL.
 
     All from a user's name to the last `@` is hidden: a password may hold unencoded ones, though such a URL is refused.
     """
-    if "://" not in location:
+    if not is_url(location):
         return location
-    shown = re.sub(r"(://[^:@]*):.*@", rf"\1:{HIDDEN}@", location, count=1, flags=re.DOTALL)
+    shown = re.sub(r"^([^:]*:/*[^:@]*):.*@", rf"\1:{HIDDEN}@", location, flags=re.DOTALL)
     return re.sub(r"([?&][^=&]*=)([^&]*)", _mask_parameter, shown)
 
 

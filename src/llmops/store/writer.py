@@ -22,7 +22,7 @@ from llmops.types import Result
 
 GATHER_S = 0.015
 MAX_WAITING = 10_000
-MAX_WAITING_CHARACTERS = 64 * 1024 * 1024
+MAX_WAITING_CHARACTERS = 16 * 1024 * 1024
 MAX_BATCH = 2_000
 MAX_REMEMBERED = 50_000
 _MAX_INT = 2**63 - 1
@@ -33,7 +33,7 @@ Trial = tuple[str, str, int]
 class ResultWriter:
     """Writes a run's results in the background; every one is committed within 100 ms on a healthy disk.
 
-    A context manager. `put` never waits for the disk unless 10,000 results (or 64 MB) are waiting already.
+    A context manager. `put` never waits for the disk unless 10,000 results (or 16 MB of text) are waiting already.
     """
 
     def __init__(self, place: Place, run_key: int) -> None:
@@ -59,7 +59,7 @@ class ResultWriter:
             if self._closing:
                 raise StoreError("the writer is closed", where=self._place.shown)
             self._waiting.append((result, position))
-            self._characters += len(result.output.text)
+            self._characters += _characters(result)
             if len(self._waiting) == 1 or self._is_full():
                 self._changed.notify_all()
 
@@ -250,6 +250,14 @@ def _delete(table: Table, run_key: int) -> Any:
         .where(columns.run_key == run_key, columns.case_id == bindparam("case"))
         .where(columns.variant == bindparam("variant_name"), columns.repeat == bindparam("number"))
     )
+
+
+def _characters(result: Result) -> int:
+    """About how much text a result holds on to: passages are most of it in retrieval pipelines."""
+    case, output = result.case, result.output
+    passages = (context.text for context in (*case.contexts, *output.contexts))
+    said = (message.get("content") for message in output.messages if isinstance(message, Mapping))
+    return sum(len(text) for text in (output.text, *passages, *said, *case.inputs.values()) if isinstance(text, str))
 
 
 def _as_is(value: Any) -> Any:

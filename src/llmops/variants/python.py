@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import NoneType
 from typing import Any
 
 from llmops.errors import InputError, PipelineError, did_you_mean
@@ -21,6 +22,7 @@ from llmops.types import (
     Case,
     Completion,
     Context,
+    Failure,
     Message,
     Output,
     Request,
@@ -32,6 +34,13 @@ from llmops.types import (
 
 MAX_THREADS = 256  # made as needed: the runner decides how many calls are under way
 _OUTPUT_KEYS = ("text", "answer", "output", "contexts", "usage", "tool_calls", "latency_s", "metadata")
+_FIELD_TYPES: dict[str, Any] = {
+    "text": str,
+    "usage": Usage,
+    "latency_s": (float, int, NoneType),
+    "error": (Failure, NoneType),
+    "metadata": Mapping,
+}
 
 
 class PythonVariant:
@@ -181,9 +190,7 @@ class PipelineBackend:
 def to_output(returned: Any, target: str) -> Output:
     """An `Output` from text, a number, a mapping or an `Output`. Raises `PipelineError` on anything else."""
     if isinstance(returned, Output):
-        if all(isinstance(c, Context) for c in returned.contexts) and isinstance(returned.contexts, tuple):
-            return returned
-        return replace(returned, contexts=tuple(_context(c) for c in returned.contexts))
+        return _checked(returned, target)
     if isinstance(returned, str):
         return Output(text=returned)
     if isinstance(returned, Completion):
@@ -193,6 +200,22 @@ def to_output(returned: Any, target: str) -> Output:
     if isinstance(returned, (bool, int, float)):
         return Output(text=str(returned))
     raise PipelineError(f"{target} returned {type(returned).__name__}, not text, a mapping or an Output")
+
+
+def _checked(output: Output, target: str) -> Output:
+    """`output`, if it can be saved and read again. Nothing checks types where a pipeline makes one itself."""
+    for name, kind in _FIELD_TYPES.items():
+        value = getattr(output, name)
+        if not isinstance(value, kind):
+            raise PipelineError(f"{target} returned an Output whose {name} is {type(value).__name__}")
+    for name, kind in (("tool_calls", ToolCall), ("messages", Mapping)):
+        if not all(isinstance(item, kind) for item in getattr(output, name)):
+            raise PipelineError(f"{target} returned an Output with {name} that are no {kind.__name__}")
+    try:
+        contexts = tuple(_context(item) for item in output.contexts)
+    except (TypeError, ValueError) as error:
+        raise PipelineError(f"{target} returned an Output that can't be used: {error}") from None
+    return output if contexts == output.contexts else replace(output, contexts=contexts)
 
 
 def _from_mapping(data: Mapping[str, Any], target: str) -> Output:
@@ -218,7 +241,10 @@ def _from_mapping(data: Mapping[str, Any], target: str) -> Output:
 
 def _context(item: Any) -> Context:
     if isinstance(item, Context):
-        return item
+        if isinstance(item.text, str) and isinstance(item.id, str) and isinstance(item.score, (float, int, NoneType)):
+            return item
+        text, key = ("" if part is None else str(part) for part in (item.text, item.id))
+        return Context(text, key, None if item.score is None else float(item.score))
     if isinstance(item, str):
         return Context(text=item)
     if isinstance(item, Mapping):
