@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 pytest.register_assert_rewrite("store_behaviours")
 
 from llmops.errors import InputError, NotFoundError, StoreError  # noqa: E402
+from llmops.store import location as place  # noqa: E402
+from llmops.store import writer  # noqa: E402
 from llmops.store.database import Store  # noqa: E402
 from llmops.store.runfile import export_run, open_run_file  # noqa: E402
 from llmops.types import Score  # noqa: E402
@@ -139,6 +141,19 @@ def test_a_full_disk_is_said_and_what_was_done_is_intact(location, limit):
     with Store.open(location) as store:
         assert "kept" in {r.case.id for r in store.results(store.find().id)}
     assert is_sound(location)
+
+
+def test_a_disk_that_fills_up_within_one_batch_takes_what_fits(location, monkeypatch):
+    begin = place._set_up
+    monkeypatch.setattr(place, "_set_up", lambda c, r: (begin(c, r), c.execute("PRAGMA max_page_count=300")))
+    monkeypatch.setattr(writer, "GATHER_S", 30)
+    record = new_run()
+    with Store.open(location) as store:
+        store.create_run(record)
+        with pytest.raises(StoreError, match="the disk is full"), store.writer(record.id) as open_writer:
+            for number in range(60):
+                open_writer.put(result(str(number), text="x" * 60_000), number)
+        assert len(store.finished(record.id)) >= 8
 
 
 def test_a_lock_is_waited_for_and_then_named(location, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +24,7 @@ GATHER_S = 0.015
 MAX_WAITING = 10_000
 MAX_WAITING_CHARACTERS = 16 * 1024 * 1024
 MAX_BATCH = 2_000
+MAX_BATCH_CHARACTERS = 256 * 1024
 MAX_REMEMBERED = 50_000
 _MAX_INT = 2**63 - 1
 Rows = list[tuple[Any, ...]]
@@ -112,8 +113,8 @@ class ResultWriter:
     def _work(self) -> None:
         try:
             while batch := self._gather():
-                for start in range(0, len(batch), MAX_BATCH):
-                    self._tables.write(batch[start : start + MAX_BATCH])
+                for part in _parts(batch):
+                    self._tables.write(part)
         except BaseException as error:
             with self._changed:
                 self._failure = error if isinstance(error, StoreError) else self._place.explain(error)
@@ -250,6 +251,17 @@ def _delete(table: Table, run_key: int) -> Any:
         .where(columns.run_key == run_key, columns.case_id == bindparam("case"))
         .where(columns.variant == bindparam("variant_name"), columns.repeat == bindparam("number"))
     )
+
+
+def _parts(batch: Sequence[tuple[Result, int]]) -> Iterator[Sequence[tuple[Result, int]]]:
+    """The batch in transactions of a bounded size, so that a disk that fills up takes as much as fits."""
+    start = characters = 0
+    for end, (result, _) in enumerate(batch):
+        characters += _characters(result)
+        if end > start and (characters > MAX_BATCH_CHARACTERS or end - start >= MAX_BATCH):
+            yield batch[start:end]
+            start, characters = end, _characters(result)
+    yield batch[start:]
 
 
 def _characters(result: Result) -> int:
