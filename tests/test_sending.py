@@ -20,9 +20,10 @@ from llmops.errors import (
     RequestRejectedError,
     StoreError,
 )
-from llmops.evals import sending
+from llmops.evals import sender as sending
 from llmops.evals.limits import Budget
-from llmops.evals.sending import METER, Meter, Sender, SentBackend
+from llmops.evals.sender import METER, Meter, Sender
+from llmops.evals.sending import SentBackend
 from llmops.evals.suite import Limits
 from llmops.types import Completion, Request, Usage
 

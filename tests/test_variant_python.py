@@ -10,7 +10,8 @@ import pytest
 from llmops.errors import InputError, PipelineError
 from llmops.registry import Spec, create
 from llmops.types import Build, Case, Completion, Context, Output, Trial, Usage
-from llmops.variants.python import PythonVariant, to_output
+from llmops.variants.python import PythonVariant
+from llmops.variants.returned import to_output
 
 
 class Echo:
@@ -191,3 +192,53 @@ def test_ids_and_texts_of_an_outputs_contexts_become_text():
     made_by_hand = Output("x", contexts=[Context("t", 7, 1), {"id": 3, "text": "u"}, Context(None, None), "v"])
     wanted = (Context("t", "7", 1.0), Context("u", "3"), Context(""), Context("v"))
     assert to_output(made_by_hand, "p.py:f").contexts == wanted
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [{"text": "t", "latency_s": -1}, {"text": "t", "usage": {"input_tokens": -5}}, Output("t", usage=Usage(-1)),
+     Output("t", latency_s=float("inf"))],
+)  # fmt: skip
+def test_what_can_not_have_been_measured_is_refused(returned):
+    with pytest.raises(PipelineError, match="f returned"):
+        to_output(returned, "f")
+
+
+def test_a_call_that_raises_stop_iteration_fails_and_does_not_hang(tmp_path):
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        answer(made(lambda question: next(iter(())), tmp_path), question="q")
+
+
+def test_a_class_that_can_not_be_made_is_one_line(tmp_path):
+    class Broken:
+        def __init__(self):
+            raise SystemExit(3)
+
+        def __call__(self, question):
+            return ""
+
+    with pytest.raises(InputError, match=r"making .*Broken: SystemExit: 3"):
+        made(Broken, tmp_path)
+
+
+def test_threads_are_reused_and_see_context_variables(tmp_path):
+    import contextvars
+    import threading
+
+    variable = contextvars.ContextVar("variable", default="unset")
+    seen: set[int] = set()
+
+    def look(question):
+        seen.add(threading.get_ident())
+        return variable.get()
+
+    variant = made(look, tmp_path)
+
+    async def body():
+        variable.set("set")
+        texts = [(await variant.answer(Trial(Case("c", {"question": "q"})))).text for _ in range(20)]
+        await variant.aclose()
+        return texts
+
+    assert set(asyncio.run(body())) == {"set"}
+    assert len(seen) == 1

@@ -15,11 +15,12 @@ from llmops.errors import InputError, NotFoundError, did_you_mean
 from llmops.evals.gating import Gate, parse_gate
 from llmops.evals.limits import Budget
 from llmops.evals.runner import Entrant
-from llmops.evals.sending import Sender, SentBackend
+from llmops.evals.sender import Sender
+from llmops.evals.sending import SentBackend
 from llmops.evals.suite import MetricSpec, Suite, VariantSpec
 from llmops.identity import content_hash
 from llmops.registry import Spec, create, parse_short_form
-from llmops.types import Backend, Build, Metric, MetricInfo, Prompt, Trial, VariantInfo
+from llmops.types import Backend, Build, Metric, MetricInfo, Prompt, Request, Trial, VariantInfo
 
 if TYPE_CHECKING:
     from llmops.prompts.store import PromptStore
@@ -111,7 +112,7 @@ class Assembler:
         if not survey.cases:
             raise InputError(f"{opened.name} has no cases", where=self.suite.dataset_where)
         self._check_cases(entrants, opened)
-        self._check_bounds(entrants, opened)
+        self._check_requests(entrants, opened)
         return Assembly(
             self.suite, self.config, opened, survey, entrants, metrics, gates, self.budget, tuple(self._sent.values()),
             selection, suite_files(self.suite, self.config),
@@ -197,6 +198,7 @@ class Assembler:
             from llmops.backends.cache import request_text
 
             sent = SentBackend(backend, Sender(self.suite.limits), self.budget, request_text)
+            sent.where = where
             self._sent[identity] = sent
         self._users.add(self._owner)
         return sent
@@ -216,22 +218,24 @@ class Assembler:
                 for check in checks:
                     check(case)
 
-    def _check_bounds(self, entrants: Sequence[Entrant], dataset: Dataset) -> None:
-        """With a token budget every prompt needs a bound on its answer; say so before anything is sent."""
-        if self.budget.max_tokens is None:
-            return
+    def _check_requests(self, entrants: Sequence[Entrant], dataset: Dataset) -> None:
+        """What can be said of requests before any is sent: each has a model, and a bound where tokens are limited."""
+        where = {variant.name: variant.where for variant in self.suite.variants}
         first = next(iter(dataset))
         for entrant in entrants:
-            for backend, request in requests_of(entrant, Trial(first)):
-                if isinstance(backend, SentBackend):
-                    backend.worst_case_tokens(request)
+            for sent, request in requests_of(entrant, Trial(first)):
+                try:
+                    sent.check(request)
+                except InputError as error:
+                    error.where = error.where or where.get(entrant.name, "")
+                    raise
 
 
-def requests_of(entrant: Entrant, trial: Trial) -> Iterator[tuple[Backend, Any]]:
+def requests_of(entrant: Entrant, trial: Trial) -> Iterator[tuple[SentBackend, Request]]:
     """Backend and request of everything a variant would send, where it can tell without running."""
     requests = getattr(entrant.variant, "requests", None)
     backend = getattr(entrant.variant, "backend", None)
-    if requests is not None and backend is not None:
+    if requests is not None and isinstance(backend, SentBackend):
         for request in requests(trial):
             yield backend, request
 

@@ -41,7 +41,9 @@ class LlmopsError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
-        return f"{text}; {self.hint}" if self.hint else text
+        if not self.hint:
+            return text
+        return f"{text} {self.hint}" if text.endswith(("?", "!", ".")) else f"{text}; {self.hint}"
 
 
 class InputError(LlmopsError):
@@ -132,6 +134,14 @@ class StoreError(LlmopsError):
     """The store or the disk failed: full, locked, unreadable."""
 
     exit_code = EXIT_BACKEND_FAILED
+
+
+def said(error: BaseException) -> str:
+    """An exception's text, whatever its `__str__` does."""
+    try:
+        return str(error)
+    except BaseException:
+        return "(its text can't be read)"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

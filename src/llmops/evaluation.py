@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,17 +15,16 @@ from llmops.config import load_config, project_root, store_location
 from llmops.datasets import Dataset
 from llmops.errors import InputError, StoreError
 from llmops.evals.driving import drive
-from llmops.evals.gating import decide
+from llmops.evals.gating import decide, unfinished_gates
 from llmops.evals.limits import Budget
 from llmops.evals.runner import Counters, Plan, Runner
-from llmops.evals.scoring import score_sample
 from llmops.evals.sending import AnswerCache
 from llmops.evals.suite import Suite, load_suite
 from llmops.identity import new_id
 from llmops.process import is_alive, this_process
 from llmops.runs import Run, open_saved, unfinished
 from llmops.store.database import Store
-from llmops.types import Case, Result, RunRecord, RunStatus, Sample
+from llmops.types import Result, RunRecord, RunStatus
 
 LIBRARIES = (
     "llmops",
@@ -67,13 +65,17 @@ class Evaluation:
         self.location = store_location(options.store, suite.base)
         self.counters = Counters()
         budget = Budget(max_requests=options.max_requests, max_tokens=options.max_tokens)
-        if options.replay is not None and not options.replay.is_dir():
-            raise InputError(f"--replay: no folder {options.replay}", hint="record one with --record")
+        if options.replay is not None and not any(options.replay.glob("*.json")):
+            what = "no recorded answers in" if options.replay.is_dir() else "no folder"
+            raise InputError(f"--replay: {what} {options.replay}", hint="record some with --record")
         self.assembly = Assembler(suite, self.config, budget=budget).assemble(options.selection, dataset)
 
     def run(self) -> Run:
         """Run it and save it. Raises `StoreError` when the store fails; every finished case is kept."""
         assembly = self.assembly
+        if self.options.replay is None:
+            for backend in assembly.backends:
+                backend.check_ready()
         with contextlib.ExitStack() as stack:
             store = stack.enter_context(Store.open(self.location))
             record, done = self._begin(store)
@@ -88,7 +90,9 @@ class Evaluation:
                     aggregate.add(result)
             status, note = self._drive(store, record, aggregate, cache, done)
             gates = decide(assembly.gates, aggregate, [entrant.name for entrant in assembly.entrants])
-            record = store.update_run(record.id, status=status, ended_at=_now(), gates=gates, note=note)
+            if status != "finished":
+                gates = unfinished_gates(gates, self.counters.done, self.counters.total)
+            record = store.update_run(record.id, status=status, ended_at=now(), gates=gates, note=note)
         return open_saved(self.location, record, aggregate)
 
     def _begin(self, store: Store) -> tuple[RunRecord, set[tuple[str, str, int]]]:
@@ -102,7 +106,7 @@ class Evaluation:
             store.drop_errors(old.id)
         done = store.finished(old.id)
         environment = {**old.environment, "process": this_process()}
-        return store.update_run(old.id, status="running", environment=environment), done
+        return store.update_run(old.id, status="running", environment=environment, gates=(), note=""), done
 
     def _check_same(self, old: RunRecord) -> None:
         if is_alive(old.environment.get("process")) and old.status == "running":
@@ -129,7 +133,7 @@ class Evaluation:
             repeats=self.suite.repeats,
             cases=assembly.survey.cases,
             seed=selection.seed if selection.sample is not None else None,
-            started_at=_now(),
+            started_at=now(),
             environment=environment(self.suite.base),
             config={
                 "path": self._relative_path(),
@@ -138,6 +142,7 @@ class Evaluation:
                 "only": list(selection.only),
                 "sample": selection.sample,
                 "variants": list(selection.variants),
+                "set": list(self.suite.overrides),
             },
         )
 
@@ -193,7 +198,7 @@ class Evaluation:
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             with contextlib.suppress(StoreError):
-                store.update_run(record.id, status=status, ended_at=_now(), note=str(error))
+                store.update_run(record.id, status=status, ended_at=now(), note=str(error))
             raise
         return status, runner.budget_note
 
@@ -223,54 +228,9 @@ def environment(folder: Path) -> dict[str, Any]:
     }
 
 
-def _now() -> str:
+def now() -> str:
+    """This moment in UTC, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-class Rescoring:
-    """A saved run scored again with a suite's metrics and gates; nothing is generated."""
-
-    def __init__(self, run: Run, evaluation: Evaluation) -> None:
-        self.old = run
-        self.evaluation = evaluation
-
-    def run(self) -> Run:
-        """A new run with the old one's outputs. Cases come from the suite's dataset where it still has them."""
-        evaluation, old = self.evaluation, self.old.record
-        metrics = evaluation.assembly.metrics
-        record = replace(
-            evaluation.new_record(),
-            variants=old.variants,
-            baseline=old.baseline,
-            repeats=old.repeats,
-            cases=old.cases,
-        )
-        record = replace(record, environment={**record.environment, "scored_from": old.id})
-        aggregate = Aggregate([info.name for info in record.metrics])
-        cases = self._current_cases()
-        with Store.open(evaluation.location) as store:
-            store.create_run(record)
-
-            async def score_all(put: Callable[[Result, int], None]) -> None:
-                positions: dict[str, int] = {}
-                for result in self.old.results:
-                    case = cases.get(result.case.id, result.case)
-                    scores = await score_sample(metrics, Sample(case, result.output))
-                    scored = replace(result, case=case, scores=scores)
-                    put(scored, positions.setdefault(case.id, len(positions)))
-                    aggregate.add(scored)
-
-            with store.writer(record.id) as writer:
-                asyncio.run(score_all(writer.put))
-            gates = decide(evaluation.assembly.gates, aggregate, [variant.name for variant in old.variants])
-            status = old.status if old.status in ("finished", "stopped") else "stopped"
-            record = store.update_run(record.id, status=status, ended_at=_now(), gates=gates)
-        return open_saved(evaluation.location, record, aggregate)
-
-    def _current_cases(self) -> dict[str, Case]:
-        if self.old.record.fingerprint == self.evaluation.assembly.survey.fingerprint:
-            return {}
-        return {case.id: case for case in self.evaluation.assembly.dataset}
 
 
 def resumable(path: Path | None, options: RunOptions, reference: str, overrides: Sequence[str] = ()) -> Evaluation:
@@ -288,7 +248,8 @@ def resumable(path: Path | None, options: RunOptions, reference: str, overrides:
     chosen = record.config
     if path is None and not chosen.get("path"):
         raise InputError(f"run {record.id} was not made from a suite file", hint="name the suite")
-    suite = load_suite(path if path is not None else project_root() / chosen["path"], overrides=overrides)
+    place = path if path is not None else project_root() / chosen["path"]
+    suite = load_suite(place, overrides=[*(chosen.get("set") or ()), *overrides])
     selection = Selection(
         tuple(chosen.get("only") or ()),
         chosen.get("sample"),

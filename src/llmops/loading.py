@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from llmops.errors import InputError, LlmopsError, did_you_mean
+from llmops.errors import InputError, LlmopsError, did_you_mean, said
 
 
 def load_callable(target: str, *, base: Path, where: str = "") -> Callable[..., Any]:
@@ -89,4 +89,4 @@ def _explain(error: BaseException, place: str, where: str) -> BaseException:
         if not file.startswith("<frozen") and file != __file__:
             at = f" at {Path(file).name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return InputError(f"importing {place} failed{at}: {type(error).__name__}: {error}", where=where)
+    return InputError(f"importing {place} failed{at}: {type(error).__name__}: {said(error)}", where=where)

@@ -161,7 +161,7 @@ def _check_options(
     for option in options:
         if option not in known and not open_ended:
             hint = did_you_mean(option, [n.rstrip("_") for n in known])
-            raise InputError(f"{name} has no option {option!r}", where=where, hint=hint)
+            raise InputError(f"{name} has no option {option.rstrip('_')!r}", where=where, hint=hint)
     for option in known:
         if parameters[option].default is inspect.Parameter.empty and option not in options:
             raise InputError(f"{name} needs {option}", where=where, hint=f"write {{{name}: {{{option}: …}}}}")

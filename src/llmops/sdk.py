@@ -12,8 +12,9 @@ from llmops.config import load_config, store_location
 from llmops.datasets import Dataset, dataset_of
 from llmops.errors import InputError, NotFoundError
 from llmops.evals.suite import Limits, Suite, VariantSpec, load_suite
-from llmops.evaluation import Evaluation, Rescoring, RunOptions
+from llmops.evaluation import Evaluation, RunOptions
 from llmops.registry import names
+from llmops.rescoring import Rescoring
 from llmops.runs import Run, make_run, open_saved
 from llmops.store.database import Store
 from llmops.store.runfile import open_run_file

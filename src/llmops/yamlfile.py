@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from llmops.errors import InputError
@@ -40,6 +40,7 @@ class Document:
     data: Any
     name: str
     lines: Mapping[Path, int]
+    overrides: Mapping[Path, str] = field(default_factory=dict)  # values given elsewhere, by path
 
     def line(self, path: Path) -> int:
         """Line (from 1) of the value at `path`, or of the nearest parent that has one."""
@@ -48,7 +49,10 @@ class Document:
         return self.lines.get(path, 1)
 
     def where(self, path: Path = ()) -> str:
-        """`file:line` of the value at `path`."""
+        """`file:line` of the value at `path`, or the override that gave it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.overrides:
+                return f"{self.name}, --set {self.overrides[path[:length]]}"
         return f"{self.name}:{self.line(path)}"
 
 

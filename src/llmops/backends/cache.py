@@ -76,7 +76,8 @@ class SqliteCache:
             self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
             self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
         except (sqlite3.Error, OSError) as error:
-            hint = f"use --no-cache, or delete {path.name}"
+            damaged = isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error)
+            hint = f"use --no-cache{', or delete it' * damaged}"
             raise StoreError(f"can't open the response cache: {error}", where=str(path), hint=hint) from None
 
     def get(self, key: str) -> Completion | None:

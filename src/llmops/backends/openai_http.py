@@ -151,6 +151,10 @@ class OpenAIHttp:
         """Close the running loop's connections. The backend can still be used afterwards."""
         await self._client.aclose()
 
+    def check_ready(self) -> None:
+        """Raises `ConfigError` when the variable that holds the key isn't set; asks nobody."""
+        self._headers()
+
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json", **expand_headers(self._extra_headers)}
         key = self._key()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmops.cli.terminal import AsJson, out, print_json, say
+from llmops.cli.terminal import AsJson, confirm, out, print_json, say
 from llmops.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="The response cache: what it holds, and why a request missed it.")
@@ -70,7 +70,7 @@ def clear(
 
     age = _seconds(older_than) if older_than else None
     if not yes:
-        typer.confirm("Forget kept answers? They will be paid for again", abort=True)
+        confirm("Forget kept answers? They will be paid for again", "forgetting kept answers")
     say(f"forgot {clear_cache(Path.cwd(), older_than_s=age):,} answers")
 
 

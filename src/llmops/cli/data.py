@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops.cli.terminal import AsJson, print_json
+from llmops.cli.terminal import PLAIN, AsJson, print_json
 from llmops.errors import EXIT_BAD_INPUT, DatasetError, InputError, NotFoundError, did_you_mean
 
 if TYPE_CHECKING:
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 
 MAX_PROBLEMS = 20
 _SHORT = 300
+_KEPT = "\n\u200c\u200d"
 
 app = typer.Typer(no_args_is_help=True, help="Check, show and count the cases of dataset files.")
 
 FieldOption = Annotated[
     list[str] | None,
-    typer.Option("--field", metavar="TARGET=COLUMN", help="Take a part of the case from a column; repeatable."),
+    typer.Option("--field", metavar="TARGET=COLUMN", help="Take a part of the case from a column. Repeatable."),
 ]
 OnlyOption = Annotated[
     list[str] | None,
-    typer.Option("--only", metavar="FILTER", help="Keep tag:NAME, group:NAME or id:NAME; !tag:NAME drops."),
+    typer.Option("--only", metavar="FILTER", help="Keep tag:NAME, group:NAME or id:NAME; !tag:NAME drops. Repeatable."),
 ]
 PathArgument = Annotated[Path, typer.Argument(metavar="PATH", help="A dataset file or folder.")]
 
@@ -57,7 +58,7 @@ def check(
 def show(
     path: PathArgument,
     case: Annotated[str | None, typer.Option("--case", metavar="ID", help="One case, in full.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many cases at most.")] = 5,
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="How many cases at most.")] = 5,
     only: OnlyOption = None,
     field: FieldOption = None,
     as_json: AsJson = False,
@@ -214,8 +215,11 @@ def _count(number: int, noun: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Untrusted text for a terminal: no control sequence, no text direction change, no half character."""
-    kept = (c if c.isprintable() or c == "\n" else " " if c.isspace() else "" for c in text)
+    """Untrusted text for a terminal: no control sequence, no text direction change, no half character.
+
+    Joiners stay: emoji and several scripts are written with them.
+    """
+    kept = (c if c.isprintable() or c in _KEPT else " " if c.isspace() else "" for c in text)
     return "".join(kept)
 
 
@@ -225,4 +229,4 @@ def _line(text: str) -> str:
 
 def _print(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+    sys.stdout.write(text.encode(encoding, PLAIN).decode(encoding) + "\n")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmops.cli.reports import BY_SUFFIX, render_to, write_atomically
-from llmops.cli.terminal import AsJson, err, out, print_json, say
-from llmops.errors import EXIT_INTERRUPTED, InputError
+from llmops.cli.terminal import AsJson, out, print_json, say
+from llmops.errors import InputError
 
 if TYPE_CHECKING:
     from llmops.evaluation import Evaluation, RunOptions
@@ -80,19 +83,21 @@ def evaluate(
 
     _check_flags(record, replay, cache, refresh, resume, run, retry_errors)
     for path in output or ():
-        report_format(path)
+        _check_output(path)
     selection = Selection(tuple(only or ()), sample, seed, tuple(variant or ()))
     options = RunOptions(
         selection, store or None, cache, refresh, record, replay, max_requests, max_tokens, None, retry_errors
     )
-    if resume:
-        evaluations = _resumed(suites or [], options, run, set_ or [])
-    else:
-        evaluations = _fresh(_chosen(suites or [], changed, set_ or []), options, set_ or [])
+    with _prints_on_stderr():
+        if resume:
+            evaluations = _resumed(suites or [], options, run, set_ or [])
+        else:
+            evaluations = _fresh(_chosen(suites or [], changed, set_ or []), options, set_ or [])
     if dry_run:
         _dry_run(evaluations, as_json)
         return
-    _finish(_run_all(evaluations, quiet=quiet or as_json, as_json=as_json), output or [], as_json)
+    named = len(suites or []) > 1
+    _finish(_run_all(evaluations, quiet=quiet or as_json, as_json=as_json), output or [], as_json, named=named)
 
 
 def score(
@@ -118,6 +123,21 @@ def report_format(path: Path) -> str:
     return name
 
 
+def _check_output(path: Path) -> None:
+    """Raises `InputError` for a report that could not be written: better now than after a run was paid for."""
+    report_format(path)
+    folder = next(parent for parent in path.resolve().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"--output {path} can't be written", hint=f"look at the folder {folder}")
+
+
+@contextlib.contextmanager
+def _prints_on_stderr() -> Iterator[None]:
+    """What a user's code prints goes to stderr: stdout holds results, perhaps as JSON."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
 def _check_flags(
     record: Path | None,
     replay: Path | None,
@@ -129,6 +149,8 @@ def _check_flags(
 ) -> None:
     if record is not None and replay is not None:
         raise InputError("--record and --replay can't go together", hint="record first, then replay")
+    if replay is not None and refresh:
+        raise InputError("--refresh asks again, --replay never asks", hint="give one of them")
     if refresh and not cache:
         raise InputError("--refresh keeps new answers, --no-cache keeps none", hint="give one of them")
     if (run or retry_errors) and not resume:
@@ -145,7 +167,6 @@ def _chosen(suites: list[Path], changed: str, overrides: list[str]) -> list[Path
     chosen = affected(suites, changed, overrides)
     if not chosen:
         say("nothing to run")
-        raise typer.Exit(0)
     return chosen
 
 
@@ -182,52 +203,69 @@ def _run_all(evaluations: list[Evaluation], *, quiet: bool, as_json: bool) -> li
 
     runs = []
     for evaluation in evaluations:
-        with shown(evaluation.counters, quiet=quiet):
+        with shown(evaluation.counters, quiet=quiet), _prints_on_stderr():
             finished = evaluation.run()
         if not quiet and not sys.stderr.isatty():
             say(f"{evaluation.suite.name}: {describe(evaluation.counters)}")
         runs.append(finished)
         if not as_json:
-            _show(finished)
+            _show(finished, evaluation)
         if finished.record.status == "interrupted":
             break
     return runs
 
 
-def _show(run: Run) -> None:
+def _show(run: Run, evaluation: Evaluation | None = None) -> None:
     from llmops.reports.terminal import print_report
 
-    print_report(run.record, run.results, out(), aggregate=run.aggregate)
-    record = run.record
-    if record.status in ("interrupted", "stopped"):
-        path = record.config.get("path") or ""
-        err().print(
-            f"{record.status}: finish it with  llmops eval {path} --resume --run {record.id}",
-            markup=False,
-            soft_wrap=True,
-        )
+    try:
+        print_report(run.record, run.results, out(), aggregate=run.aggregate, saved=_elsewhere(evaluation))
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # `| head` (rich exits): the exit code still tells what the gates said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if run.record.status in ("interrupted", "stopped") and evaluation is not None:
+        say(f"{run.record.status}: finish it with  {_resume_command(run, evaluation)}")
+    _say_what_failed(run, evaluation)
+
+
+def _elsewhere(evaluation: Evaluation | None) -> str:
+    """The store to name in commands: none when they find it by themselves from this folder."""
+    from llmops.config import store_location
+    from llmops.sdk import masked
+
+    if evaluation is None or store_location(None) == evaluation.location:
+        return ""
+    return shlex.quote(masked(evaluation.location))
+
+
+def _resume_command(run: Run, evaluation: Evaluation) -> str:
+    words = ["llmops", "eval", str(evaluation.suite.path or ""), "--resume", "--run", run.record.id]
+    if elsewhere := _elsewhere(evaluation):
+        words += ["--store", elsewhere]
+    return shlex.join(word for word in words if word)
+
+
+def _say_what_failed(run: Run, evaluation: Evaluation | None) -> None:
+    from llmops.reports.plain import printable
     from llmops.runs import too_many_errors
 
-    for variant in too_many_errors(record, run.aggregate):
+    for variant in too_many_errors(run.record, run.aggregate):
         share = run.aggregate.error_share(variant)
-        hint = 'say how many are acceptable with a gate such as "errors <= 5%"'
-        err().print(f"{variant}: {share:.0%} of the cases failed, so this is no pass; {hint}", markup=False)
+        last = evaluation.counters.last_error if evaluation is not None else ""
+        because = f" ({printable(last, 200, one_line=True)})" if last else ""
+        hint = 'a gate such as "errors <= 5%" says how many are acceptable'
+        say(f"{run.record.suite}, {variant}: {share:.0%} of the cases failed{because}, so this is no pass; {hint}")
 
 
-def _finish(runs: list[Run], outputs: list[Path], as_json: bool, *, show: bool = False) -> None:
+def _finish(runs: list[Run], outputs: list[Path], as_json: bool, *, named: bool = False, show: bool = False) -> None:
     for path in outputs:
-        for number, run in enumerate(runs):
-            target = path if number == 0 else path.with_name(f"{path.stem}-{run.record.suite}{path.suffix}")
-            _write(target, run)
+        for run in runs:
+            _write(path.with_name(f"{path.stem}-{run.record.suite}{path.suffix}") if named else path, run)
     if as_json:
         print_json({"runs": [_machine(run) for run in runs], "exit_code": worst(runs)})
     elif show:
         for run in runs:
             _show(run)
-    sys.stdout.flush()
-    if any(run.record.status == "interrupted" for run in runs):
-        sys.stderr.flush()
-        os._exit(EXIT_INTERRUPTED)  # everything is saved; a thread still inside a user's pipeline isn't waited for
     raise typer.Exit(worst(runs))
 
 

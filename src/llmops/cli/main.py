@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+import threading
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from llmops.cli import cache, data, db, evaluate, init, reports, runs
-from llmops.errors import EXIT_BACKEND_FAILED, LlmopsError
+from llmops.errors import EXIT_BACKEND_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, LlmopsError
 
+EXIT_PIPE_CLOSED = 141
 app = typer.Typer(
     name="llmops",
     help="Know whether a change to a prompt, a model or a retrieval pipeline made things better.",
@@ -47,20 +49,63 @@ def options(
         os.environ["LLMOPS_DEBUG"] = "1"
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line; an error is one line on stderr and its exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, as with `>&-`
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
+    _leave(_run())
+
+
+def _run() -> int:
     try:
-        app()
-    except LlmopsError as error:
+        code: Any = app(standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except SystemExit as ended:
+        # `llmops … | head`: Typer wraps the closed pipe and exits with 1, which here would mean a failed gate
+        closed = type(sys.stdout).__name__ == "PacifyFlushWrapper"
+        return EXIT_PIPE_CLOSED if closed else ended.code if isinstance(ended.code, int) else 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_PIPE_CLOSED
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("interrupted", EXIT_INTERRUPTED)
+    except Exception as error:
         if os.environ.get("LLMOPS_DEBUG"):
             raise
-        sys.stderr.write(f"llmops: {error}\n")
-        sys.exit(error.exit_code)
-    except BrokenPipeError:  # `llmops … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except OSError as error:
-        if os.environ.get("LLMOPS_DEBUG"):
-            raise
-        sys.stderr.write(f"llmops: {error.filename or 'the system'}: {error.strerror or error}\n")
-        sys.exit(EXIT_BACKEND_FAILED)
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    """Say an expected error in one line; anything else is a defect of ours and keeps its traceback."""
+    if isinstance(error, LlmopsError):
+        return _say(str(error), error.exit_code)
+    usage = getattr(error, "format_message", None)  # the command line's own errors
+    if usage is not None:
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(usage())
+            return EXIT_BAD_INPUT
+        command = context.command_path if context is not None else "llmops"
+        return _say(f"{usage().rstrip('.')}; see {command} --help", EXIT_BAD_INPUT)
+    if isinstance(error, OSError):
+        return _say(f"{error.filename or 'writing the output'}: {error.strerror or error}", EXIT_BACKEND_FAILED)
+    raise error
+
+
+def _say(message: str, code: int) -> int:
+    sys.stderr.write(f"llmops: {' '.join(message.split())}\n")
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit, without waiting for a thread that is still inside a user's pipeline or for what can't be flushed."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        os._exit(code)
+    if any(thread.name.startswith("llmops-pipeline") for thread in threading.enumerate()):
+        os._exit(code)  # daemon threads that run while the interpreter ends may crash it
+    sys.exit(code)

@@ -55,7 +55,7 @@ def _row(parameter: Any) -> str:
     meaning = (parameter.help or "").replace("|", "\\|")
     default = parameter.default
     if default not in (None, "", False, [], ()) and not callable(default) and not parameter.secondary_opts:
-        meaning += f" Default: {default}."
+        meaning += f" Default: `{default}`."
     return f"| {flags}{f' `{metavar}`' if metavar else ''} | {meaning} |\n".replace("PATH|URL", "PATH\\|URL")
 
 

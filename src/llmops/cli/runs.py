@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops.cli.terminal import AsJson, out, print_json, say
-from llmops.errors import InputError
+from llmops.cli.terminal import AsJson, confirm, out, print_json, say
+from llmops.errors import InputError, NotFoundError, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from llmops.runs import Run
-    from llmops.types import RunRecord
+    from llmops.types import GateOutcome, RunRecord
 
 app = typer.Typer(no_args_is_help=True, help="Saved runs: list, look at, delete, export.")
 
@@ -26,53 +29,95 @@ RunName = Annotated[
 
 @app.command("ls")
 def list_runs(
-    suite: Annotated[str, typer.Option(help="Only runs of this suite.")] = "",
-    limit: Annotated[int, typer.Option(help="At most this many, newest first.", min=1)] = 20,
+    suite: Annotated[str, typer.Option(help="Only runs of this suite.", metavar="NAME")] = "",
+    limit: Annotated[int, typer.Option(help="At most this many, newest first.", min=1, metavar="N")] = 20,
     store: Store = "",
     as_json: AsJson = False,
 ) -> None:
     """List saved runs, newest first."""
-    from llmops import sdk
-
-    records = sdk.list_runs(suite=suite, limit=limit, store=store or None)
+    records = _saved(suite, limit, store)
     if as_json:
         print_json({"runs": [_head(record) for record in records]})
-        return
-    if not records:
+    elif records:
+        _print_runs(records)
+
+
+def _saved(suite: str, limit: int, location: str) -> list[RunRecord]:
+    """The runs asked for; where there are none, stderr says why. Raises `NotFoundError` for a store that isn't there."""
+    from llmops.config import store_location
+    from llmops.store.database import Store
+
+    try:
+        with Store.open(store_location(location or None), create=False) as store:
+            records = store.runs(limit=limit, suite=suite)
+            others = {record.suite for record in store.runs(limit=1000)} if suite and not records else ()
+    except NotFoundError:
+        if location:
+            hint = "llmops db path says where runs are kept without --store"
+            raise NotFoundError(f"no store at {location}", hint=hint) from None
+        records, others = [], ()
+    if others:
+        from llmops.reports.plain import printable
+
+        say(printable(f"no runs of suite {suite!r}; {did_you_mean(suite, others)}", 500, one_line=True))
+    elif not records:
         say("no runs yet: llmops eval evals/NAME.yaml makes the first")
-        return
-    _table(records)
+    return records
 
 
-def _table(records: list[RunRecord]) -> None:
+def _print_runs(records: list[RunRecord]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from llmops.reports.plain import printable
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "suite", "status", "cases", "gates", "started"):
-        table.add_column(name, justify="right" if name == "cases" else "left", overflow="fold")
-    for record in records:
-        failed = sum(gate.outcome != "pass" for gate in record.gates)
-        gates = "" if not record.gates else ("✗ " + str(failed) if failed else "✓")
-        cells = (
-            record.id,
-            record.suite,
-            record.status,
-            f"{record.cases:,}",
-            gates,
-            record.started_at[:16].replace("T", " "),
-        )
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+    names = ("run", "suite", "status", "cases", "gates", "started")
+    rows = [
+        (r.id, r.suite, shown_status(r), f"{r.cases:,}", _gates_in_short(r), _local_time(r.started_at)) for r in records
+    ]
+    rows = [tuple(printable(cell, one_line=True) for cell in row) for row in rows]
+    widest = sum(max(map(len, column)) + 2 for column in zip(names, *rows, strict=True))
     console = out()
-    if console.width < 90:
-        for record in records:
-            console.print(
-                printable(f"{record.id}\n  {record.suite}, {record.status}, {record.cases:,} cases"), markup=False
-            )
+    if widest > console.width:
+        for run, suite, status, cases, gates, started in rows:
+            text = f"{run}\n  {suite}, {status}, {cases} cases, gates: {gates}\n  {started}"
+            console.print(text, markup=False)
         return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, justify="right" if name == "cases" else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
     console.print(table)
+
+
+def shown_status(record: RunRecord) -> str:
+    """A run's status as people read it: `died` when it says running and its process is gone."""
+    from llmops.reports.completeness import state
+
+    return state(record)
+
+
+def _gates_in_short(record: RunRecord) -> str:
+    """`✓ 4 passed`, `✗ 1 of 4 failed` or `? 4 of 4 undecided`; an unfinished run decides nothing."""
+    gates = record.gates
+    if not gates:
+        return "–"
+    if shown_status(record) != "finished":
+        return "? undecided"
+    for outcome, word in (("fail", "✗ {} of {} failed"), ("undecided", "? {} of {} undecided")):
+        found = sum(gate.outcome == outcome for gate in gates)
+        if found:
+            return word.format(found, len(gates))
+    return f"✓ {len(gates)} passed"
+
+
+def _local_time(moment: str) -> str:
+    """An ISO time in this machine's zone, named: `2025-11-24 17:00 CET`."""
+    try:
+        return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    except (ValueError, OverflowError, OSError):
+        return moment
 
 
 @app.command()
@@ -88,6 +133,7 @@ def show(run: RunName = "latest", store: Store = "", as_json: AsJson = False) ->
 
 
 def _print_head(run: Run) -> None:
+    from llmops.reports.completeness import incomplete
     from llmops.reports.plain import printable
 
     record, console = run.record, out()
@@ -97,19 +143,38 @@ def _print_head(run: Run) -> None:
         "run": record.id,
         "suite": f"{record.suite} ({record.suite_hash[:12]})",
         "dataset": f"{record.dataset} ({record.fingerprint[:12]}), {record.cases:,} cases",
-        "status": record.status,
-        "started": record.started_at,
-        "ended": record.ended_at or "–",
+        "status": incomplete(record, sum(run.aggregate.trials(name) for name in run.aggregate.variants)) or "finished",
+        "started": _local_time(record.started_at),
+        "ended": _local_time(record.ended_at) if record.ended_at else "–",
         "git": commit,
         "repeats": str(record.repeats),
-        "note": record.note,
+        "note": "" if record.status != "finished" else record.note,  # else the status says it
     }
     for name, value in lines.items():
         if value:
             console.print(printable(f"{name:9}{value}"), markup=False, soft_wrap=True)
+    for line in _outcome_lines(run):
+        console.print(printable(line), markup=False, soft_wrap=True)
+
+
+def _outcome_lines(run: Run) -> Iterator[str]:
+    """Two lines a variant, counts and means, and one a gate."""
+    from llmops.reports.figures import ARROWS, gate_value, number, plural
+
     for name, counts in _counts(run)["variants"].items():
-        line = ", ".join(f"{count:,} {what}" for what, count in counts.items())
-        console.print(printable(f"variant  {name}: {line}"), markup=False, soft_wrap=True)
+        line = f"{plural(counts['cases'], 'case')}, {plural(counts['errors'], 'error')}"
+        yield f"variant  {name}: {line}, {counts['cached']:,} cached, {plural(counts['tokens'], 'token')}"
+        arrows = {info.name: ARROWS[info.direction] for info in run.record.metrics}
+        means = [f"{f'{m} {arrows[m]}'.rstrip()} {number(mean)}" for m, mean in counts["metrics"].items()]
+        if means:
+            yield f"{'':9}{', '.join(means)}"
+    for gate in run.record.gates:
+        detail = f"  {gate.detail}" if gate.detail else ""
+        yield f"gate     {_mark(gate)}  {gate.rule}  {gate.variant}  {gate_value(gate)}{detail}"
+
+
+def _mark(gate: GateOutcome) -> str:
+    return {"pass": "✓ pass", "fail": "✗ fail"}.get(gate.outcome, "? undecided")
 
 
 @app.command("rm")
@@ -125,10 +190,8 @@ def remove(
     with Store.open(store_location(store or None), create=False) as opened:
         found = dict(opened.name(run) for run in runs)
         if not yes:
-            if not sys.stdin.isatty():
-                raise InputError(f"deleting {len(found)} run(s) needs --yes when nobody can be asked")
             names = ", ".join(f"{suite} {run_id}" for run_id, suite in found.items())
-            typer.confirm(f"Delete {names}?", abort=True)
+            confirm(f"Delete {names}?", f"deleting {len(found)} run(s)")
         for run_id in found:
             opened.delete(run_id)
             say(f"deleted {run_id}")
@@ -146,6 +209,9 @@ def export(
     from llmops import sdk
     from llmops.store.runfile import export_run
 
+    if to is not None and not to.name.endswith((".jsonl", ".jsonl.gz")):
+        hint = "llmops report --to FILE writes .html, .csv and others"
+        raise InputError(f"--to {to}: an exported run ends in .jsonl or .jsonl.gz", hint=hint)
     found = sdk.open_run(run, store=store or None)
     lines = export_run(found.record, found.results, to if to is not None else sys.stdout)
     if to is not None:
@@ -165,6 +231,7 @@ def _counts(run: Run) -> dict[str, Any]:
                 "errors": aggregate.errors(name),
                 "cached": aggregate.cached(name),
                 "tokens": aggregate.usage(name).total_tokens,
+                "metrics": {metric: aggregate.value(metric, name) for metric in aggregate.metrics},
             }
             for name in aggregate.variants
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from itertools import chain
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from llmops.errors import DatasetError
 
 @dataclass(frozen=True)
 class CsvRows:
-    """A header and rows of as many cells. Quoted cells may span lines; an empty cell is absent."""
+    """A header and rows of as many cells. Quoted cells may span lines; an empty cell is absent.
+
+    A .csv file whose header has no comma outside quotes, but semicolons or tabs, is separated by those, as
+    spreadsheets write it where the comma is the decimal sign.
+    """
 
     path: Path
     display: str
@@ -24,8 +29,10 @@ class CsvRows:
     def rows(self) -> Iterator[Row]:
         if csv.field_size_limit() < MAX_LINE:  # one limit for the process: only ever raised
             csv.field_size_limit(MAX_LINE)
-        delimiter = "\t" if self.path.name.lower().endswith(".tsv") else ","
-        reader = csv.reader(self._texts(), delimiter=delimiter, strict=True)
+        texts, delimiter = self._texts(), "\t"
+        if not self.path.name.lower().endswith(".tsv"):
+            texts, delimiter = _with_delimiter(texts)
+        reader = csv.reader(texts, delimiter=delimiter, strict=True)
         header: list[str] | None = None
         while True:
             where = f"{self.display}:{reader.line_num + 1}"
@@ -42,7 +49,7 @@ class CsvRows:
             elif len(cells) == len(header):
                 yield where, {name: cell or None for name, cell in zip(header, cells, strict=True)}
             else:
-                yield where, _wrong_width(len(cells), len(header), where)
+                yield where, _wrong_width(len(cells), len(header), delimiter, where)
 
     def _texts(self) -> Iterator[str]:
         for number, line in lines_of(self.path, self.display):
@@ -53,6 +60,18 @@ class CsvRows:
                 yield line.decode()
             except UnicodeDecodeError as error:
                 raise not_utf8(error, where) from None
+
+
+def _with_delimiter(texts: Iterator[str]) -> tuple[Iterator[str], str]:
+    """The same texts, and what separates the cells of the first line that isn't blank."""
+    read: list[str] = []
+    for text in texts:
+        read.append(text)
+        if not text.isspace():
+            break
+    plain = "".join("".join(read).split('"')[::2])  # what stands outside quotes
+    found = [sign for sign in ";\t" if sign in plain]
+    return chain(read, texts), found[0] if len(found) == 1 and "," not in plain else ","
 
 
 def _header(cells: list[str], delimiter: str, where: str) -> list[str]:
@@ -70,9 +89,11 @@ def _header(cells: list[str], delimiter: str, where: str) -> list[str]:
     return names
 
 
-def _wrong_width(found: int, wanted: int, where: str) -> DatasetError:
-    hint = 'put quotes (") around cells that hold the separator' if found > wanted else "fill the row up"
-    return DatasetError(f"{found} cells under a header of {wanted}", where=where, hint=hint)
+def _wrong_width(found: int, wanted: int, delimiter: str, where: str) -> DatasetError:
+    name = {",": "a comma", ";": "a semicolon", "\t": "a tab"}[delimiter]
+    hint = f'put quotes (") around cells that hold {name}' if found > wanted else "fill the row up"
+    separated = "" if delimiter == "," else f" (separated by {name.removeprefix('a ')}s)"
+    return DatasetError(f"{found} cells under a header of {wanted}{separated}", where=where, hint=hint)
 
 
 def _explained(error: csv.Error, where: str) -> DatasetError:

@@ -56,9 +56,13 @@ def _kind_of(path: Path, where: str) -> str:
 
 
 def _neighbour(path: Path) -> str:
+    """What to do about a missing file; its folder was named already."""
     try:
-        names = [p.name for _, p in zip(range(1000), path.parent.iterdir(), strict=False)]
+        names = sorted(p.name for _, p in zip(range(1000), path.parent.iterdir(), strict=False))
     except (OSError, ValueError):
-        return f"there is no folder {shown(str(path.parent), 300)}"
+        return "its folder isn't there either: check the path"
     hint = did_you_mean(path.name, names)
-    return hint if hint.startswith("did") else f"it would be in {shown(str(path.parent), 300)}"
+    if hint.startswith("did"):
+        return hint
+    listed = ", ".join(printable(name[:60]) for name in names[:5]) + (", …" if len(names) > 5 else "")
+    return f"its folder holds {listed}" if listed else "its folder is empty"

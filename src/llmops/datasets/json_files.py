@@ -12,6 +12,7 @@ from llmops.datasets import strict_json
 from llmops.datasets.reading import Row, as_row, lines_of, not_utf8, nul_byte, text_of
 from llmops.errors import DatasetError
 
+_LINE_END = b"\r\n"  # not part of the row: what is missing is missing before it
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -29,7 +30,7 @@ class JsonLines:
             if not line.isspace() and line:
                 where = f"{self.display}:{number}"
                 try:
-                    value = strict_json.parse(line.decode())
+                    value = strict_json.parse(line.rstrip(_LINE_END).decode())
                 except UnicodeDecodeError as error:
                     yield where, not_utf8(error, where)
                 except DatasetError as error:
@@ -56,7 +57,7 @@ class JsonList:
     sparse = False
 
     def rows(self) -> Iterator[Row]:
-        text = text_of(self.path, self.display)
+        text = text_of(self.path, self.display).rstrip(" \t\r\n")  # what is missing is missing before these
         at = _skip(text, 0)
         if at == len(text):
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmops.aggregate import Aggregate, mean, quantile
 from llmops.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_PASS, SuiteError, did_you_mean
@@ -59,7 +59,7 @@ def parse_gate(rule: str, *, metrics: Iterable[str], variants: Iterable[str], wh
     if name not in known:
         hint = did_you_mean(name, known)
         raise SuiteError(f"gate {rule!r}: nothing is measured as {name!r}", where=where, hint=hint)
-    _check_unit(rule, name, unit, where)
+    _check_unit(rule, name, unit, where, float(found["number"]))
     kind, _, scoped = (found["scope"] or "").partition(":")
     if kind == "variant" and scoped not in set(variants):
         raise SuiteError(
@@ -76,12 +76,17 @@ def parse_gate(rule: str, *, metrics: Iterable[str], variants: Iterable[str], wh
     )
 
 
-def _check_unit(rule: str, name: str, unit: str | None, where: str) -> None:
+def _check_unit(rule: str, name: str, unit: str | None, where: str, number: float) -> None:
     is_time = name.startswith("latency")
     if unit in ("ms", "s", "min") and not is_time:
         raise SuiteError(f"gate {rule!r}: {name} isn't a time", where=where, hint="drop the unit")
     if unit == "%" and (is_time or name == "tokens_per_case"):
         raise SuiteError(f"gate {rule!r}: {name} isn't a share", where=where, hint="drop the %")
+    if name == "errors" and unit is None and number >= 1:
+        hint = f"write {number:g}%, or a share below 1"
+        raise SuiteError(
+            f"gate {rule!r}: errors are a share of the cases, so this always holds", where=where, hint=hint
+        )
     if is_time and unit is None and name != "latency":
         raise SuiteError(f"gate {rule!r} doesn't say seconds or milliseconds", where=where, hint="write 2s or 500ms")
 
@@ -124,6 +129,16 @@ def _measure(gate: Gate, aggregate: Aggregate, variant: str) -> tuple[float | No
     if gate.name.startswith("latency_p"):
         return quantile(values, int(gate.name.removeprefix("latency_p")) / 100), detail
     return mean(values), detail
+
+
+def unfinished_gates(outcomes: Iterable[GateOutcome], done: int, total: int) -> tuple[GateOutcome, ...]:
+    """The gates of a run that didn't finish: what seems to hold so far isn't decided, what failed stays failed."""
+    return tuple(
+        replace(gate, outcome="undecided", detail=f"after {done:,} of {total:,} answers; {gate.detail}")
+        if gate.outcome == "pass"
+        else gate
+        for gate in outcomes
+    )
 
 
 def exit_code(outcomes: Iterable[GateOutcome]) -> int:

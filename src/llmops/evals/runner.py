@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from llmops.errors import BackendError, BudgetExceededError, DatasetError, LlmopsError, PromptError
+from llmops.errors import BackendError, BudgetExceededError, DatasetError, LlmopsError, PromptError, said
 from llmops.evals.scoring import score_sample
-from llmops.evals.sending import METER, AnswerCache, Meter, Sender
+from llmops.evals.sender import METER, Meter, Sender
+from llmops.evals.sending import AnswerCache
 from llmops.evals.suite import Limits
 from llmops.types import Case, Failure, Metric, Output, Result, RunStatus, Sample, Trial, Usage, Variant
 
@@ -178,9 +179,11 @@ class Runner:
             raise
         except (BackendError, PromptError, DatasetError) as error:
             output = Output(error=_failure(error))
-        except LlmopsError:
+        except (LlmopsError, KeyboardInterrupt):
             raise
-        except Exception as error:  # whatever a user's pipeline raises belongs to its case
+        except BaseException as error:  # whatever a user's pipeline raises belongs to its case, sys.exit() included
+            if _was_cancelled(error):
+                raise
             output = Output(error=Failure("pipeline", _explain(error)))
         if meter.stopped is not None:  # the pipeline swallowed it
             raise meter.stopped
@@ -232,14 +235,20 @@ def _metered(output: Output, meter: Meter, elapsed: float) -> Output:
     return replace(output, latency_s=latency, usage=usage, cached=cached)
 
 
+def _was_cancelled(error: BaseException) -> bool:
+    """True when the runner ended this task; a pipeline may also raise CancelledError by itself."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
 def _failure(error: LlmopsError) -> Failure:
     message = error.message if not error.hint else f"{error.message}; {error.hint}"
     return Failure(error.kind, message[:1000], error.retryable, getattr(error, "attempts", 1))
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: BaseException) -> str:
     """The exception and the line of the user's code it came from."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "llmops" not in Path(f.filename).parts]
     own = [f for f in frames if "site-packages" not in f.filename and "lib/python" not in f.filename] or frames
     at = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
-    return f"{type(error).__name__}: {error}{at}"[:1000]
+    return f"{type(error).__name__}: {said(error)}{at}"[:1000]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Mapping
 
-from llmops.errors import BudgetExceededError, LlmopsError, StoreError
+from llmops.errors import BudgetExceededError, LlmopsError, StoreError, said
 from llmops.types import Metric, Sample, Score
 
 
@@ -23,6 +24,8 @@ async def score_sample(metrics: Mapping[str, Metric], sample: Sample) -> dict[st
             raise
         except LlmopsError as error:
             scores[name] = Score.unscored(str(error))
-        except Exception as error:
-            scores[name] = Score.unscored(f"{name} raised {type(error).__name__}: {error}"[:500])
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise
+        except BaseException as error:  # sys.exit() in a user's metric included
+            scores[name] = Score.unscored(f"{name} raised {type(error).__name__}: {said(error)}"[:500])
     return scores

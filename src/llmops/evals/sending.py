@@ -1,14 +1,13 @@
-"""Requests on their way to a backend: the cache, one flight for identical requests, budgets, limits and retries."""
+"""Requests on their way to a backend: the cache, one flight for identical requests, budgets."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
 from llmops.errors import (
     BackendError,
@@ -17,40 +16,10 @@ from llmops.errors import (
     InputError,
     LlmopsError,
     NotRecordedError,
-    RateLimitedError,
 )
-from llmops.evals.limits import Budget, ConcurrencyLimit, Pace
-from llmops.evals.suite import Limits
-from llmops.types import Backend, Completion, Request, Usage
-
-T = TypeVar("T")
-FIRST_DELAY_S = 0.5
-LONGEST_DELAY_S = 60.0
-LONGEST_RETRY_AFTER_S = 300.0
-
-
-@dataclass
-class Meter:
-    """What one trial used: filled in by every backend it calls, in whatever thread or task."""
-
-    origin: str = ""
-    repeat: int = 0
-    usage: Usage = field(default_factory=Usage)
-    requests: int = 0
-    cached: int = 0
-    waited_s: float = 0.0
-    replayed_s: float = 0.0
-    stopped: BudgetExceededError | None = None
-
-    def add(self, completion: Completion) -> None:
-        self.requests += 1
-        self.usage = self.usage + completion.usage
-        if completion.cached:
-            self.cached += 1
-            self.replayed_s += completion.latency_s or 0.0
-
-
-METER: ContextVar[Meter | None] = ContextVar("llmops_meter", default=None)
+from llmops.evals.limits import Budget
+from llmops.evals.sender import METER, Meter, Sender
+from llmops.types import Backend, Completion, Request
 
 
 class AnswerCache(Protocol):
@@ -60,76 +29,6 @@ class AnswerCache(Protocol):
     def put(self, key: str, text: str, completion: Completion, origin: str) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
-
-
-class Sender:
-    """Sends under one set of limits: concurrency, rates, time, retries with jittered exponential backoff."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.retried = 0
-        self._concurrency = ConcurrencyLimit(limits.concurrency)
-        self._requests = Pace(limits.requests_per_minute) if limits.requests_per_minute else None
-        self._tokens = Pace(limits.tokens_per_minute) if limits.tokens_per_minute else None
-
-    async def send(self, attempt: Callable[[], Awaitable[T]], *, tokens: int = 0, meter: Meter | None = None) -> T:
-        """The result of `attempt`, tried again while its error is retryable. The last error carries `attempts`."""
-        loop = asyncio.get_running_loop()
-        for number in range(1, self.limits.retries + 2):
-            began = loop.time()
-            await self._admit(tokens)
-            sent_at = loop.time()
-            if meter is not None:
-                meter.waited_s += sent_at - began
-            try:
-                async with asyncio.timeout(self.limits.timeout_s):
-                    result = await attempt()
-                self._concurrency.succeeded()
-                return result
-            except TimeoutError:
-                error: LlmopsError = BackendTimeoutError(f"no answer within {self.limits.timeout_s:g} s")
-            except BackendError as problem:
-                error = problem
-                if isinstance(problem, RateLimitedError):
-                    self._concurrency.pushed_back(sent_at, _capped(problem.retry_after_s))
-            finally:
-                self._concurrency.release()
-            if number > self.limits.retries or not error.retryable or _hopeless(error):
-                error.attempts = number  # type: ignore[attr-defined]
-                raise error
-            self.retried += 1
-            await self._pause(number, error, meter)
-        raise AssertionError("unreachable")
-
-    def correct(self, tokens: int) -> None:
-        """Book tokens used beyond the estimate."""
-        if self._tokens is not None:
-            self._tokens.correct(tokens)
-
-    async def _admit(self, tokens: int) -> None:
-        delay = self._requests.delay(1) if self._requests is not None else 0.0
-        if self._tokens is not None:
-            delay = max(delay, self._tokens.delay(tokens))
-        if delay > 0:
-            await asyncio.sleep(delay)
-        await self._concurrency.acquire()
-
-    async def _pause(self, number: int, error: LlmopsError, meter: Meter | None) -> None:
-        delay = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (number - 1)) * random.uniform(0.5, 1.0)
-        asked = getattr(error, "retry_after_s", None)
-        if asked is not None:
-            delay = asked + random.uniform(0.0, 0.1)  # never earlier than asked, and not all at once
-        if meter is not None:
-            meter.waited_s += delay
-        await asyncio.sleep(delay)
-
-
-def _capped(seconds: float | None) -> float | None:
-    return None if seconds is None else min(seconds, LONGEST_RETRY_AFTER_S)
-
-
-def _hopeless(error: LlmopsError) -> bool:
-    return (getattr(error, "retry_after_s", None) or 0.0) > LONGEST_RETRY_AFTER_S
 
 
 class SentBackend:
@@ -150,12 +49,29 @@ class SentBackend:
         self._budget = budget
         self._request_text = request_text
         self._flights: dict[str, asyncio.Future[Completion]] = {}
+        self.where = ""
         if hasattr(backend, "embed"):
             self.embed = self._embed
 
     @property
     def identity(self) -> Mapping[str, Any]:
         return self._identity
+
+    def check(self, request: Request) -> None:
+        """Raises `InputError` for a request that could not be sent: without a model, or without a bound it needs."""
+        if getattr(self.backend, "model", None) == "" and not request.model:
+            raise InputError("no model is named", hint="write model: beside backend:, or in the prompt")
+        self.worst_case_tokens(request)
+
+    def check_ready(self) -> None:
+        """Raises `InputError` when the backend lacks something it needs before its first request, such as a key."""
+        ready = getattr(self.backend, "check_ready", None)
+        try:
+            if ready is not None:
+                ready()
+        except InputError as error:
+            error.where = error.where or self.where
+            raise
 
     async def complete(self, request: Request) -> Completion:
         """The completion, from the cache when there is one. Identical requests at the same time are sent once."""
@@ -214,12 +130,20 @@ class SentBackend:
 
         async def attempt() -> Completion:
             if not self._budget.limited:
-                return await self.backend.complete(request)
+                return await self._timed(request)
             return await self._within_budget(request, tokens, meter)
 
         completion = await self._sender.send(attempt, tokens=tokens, meter=meter)
         if completion.usage.certainty != "unknown":
             self._sender.correct(completion.usage.total_tokens - tokens)
+        return completion
+
+    async def _timed(self, request: Request) -> Completion:
+        """The completion with its latency, which a cached answer keeps."""
+        began = time.perf_counter()
+        completion = await self.backend.complete(request)
+        if completion.latency_s is None:
+            completion = replace(completion, latency_s=time.perf_counter() - began)
         return completion
 
     async def _within_budget(self, request: Request, tokens: int, meter: Meter | None) -> Completion:
@@ -231,7 +155,7 @@ class SentBackend:
             raise
         used = tokens  # an attempt cut off in the middle may be billed in full
         try:
-            completion = await self.backend.complete(request)
+            completion = await self._timed(request)
             if completion.usage.certainty != "unknown":
                 used = completion.usage.total_tokens
             return completion

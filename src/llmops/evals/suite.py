@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,19 @@ from llmops.registry import Spec, names, parse_short_form
 from llmops.yamlfile import Document, expand, load_yaml
 
 MAX_BYTES = 5_000_000
+_NAMES: dict[type, str] = {dict: "mapping", list: "list"}
+_SAYINGS = {  # pydantic's kinds of error in words for people who write YAML
+    "list_type": ("not a list", "write [one, two] or a line with a dash for each"),
+    "string_type": ("not text", ""),
+    "dict_type": ("not a mapping", "write {name: value} or a line for each"),
+    "model_type": ("not a mapping", "write {name: value} or a line for each"),
+    "too_short": ("at least one is needed", ""),
+    "string_too_short": ("it can't be empty", ""),
+    "int_type": ("not a whole number", ""),
+    "int_parsing": ("not a whole number", ""),
+    "int_from_float": ("not a whole number", ""),
+    "float_type": ("not a number", ""),
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,7 @@ class Suite:
     where: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     dataset_where: str = ""
+    overrides: tuple[str, ...] = ()
 
 
 def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
@@ -83,7 +97,9 @@ def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
         raise SuiteError("a suite is a mapping of keys such as dataset, variants, metrics", where=document.where())
     for override in overrides:
         apply_override(data, override)
-    return parse_suite(data, document, base=path.parent.resolve(), path=path)
+    document = replace(document, overrides={_path_of(override): override for override in overrides})
+    suite = parse_suite(data, document, base=path.parent.resolve(), path=path)
+    return replace(suite, overrides=tuple(overrides))
 
 
 def parse_suite(data: dict[str, Any], document: Document, *, base: Path, path: Path | None = None) -> Suite:
@@ -121,6 +137,10 @@ def parse_suite(data: dict[str, Any], document: Document, *, base: Path, path: P
         where=document.name,
         config=data,
     )
+
+
+def _path_of(override: str) -> tuple[str | int, ...]:
+    return tuple(int(part) if part.isdigit() else part for part in override.partition("=")[0].split("."))
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
@@ -208,8 +228,12 @@ def _explain(errors: Sequence[Any], document: Document, model: Any) -> SuiteErro
     if error["type"] == "missing":
         return SuiteError(f"{name} is missing", where=where, hint=f"add {location[-1]}: …")
     value = error["input"]
-    shown = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else f"a {type(value).__name__}"
-    return SuiteError(f"{name} is {shown[:80]}: {str(error['msg']).lower()}", where=where)
+    if isinstance(value, (str, int, float, bool, type(None))):
+        shown = repr(value)
+    else:
+        shown = f"a {_NAMES.get(type(value)) or type(value).__name__}" + " that is empty" * (not value)
+    said, hint = _SAYINGS.get(error["type"], (str(error["msg"]).lower(), ""))
+    return SuiteError(f"{name} is {shown[:80]}: {said}", where=where, hint=hint)
 
 
 def _variant(name: Any, value: Any, kinds: list[str], document: Document) -> VariantSpec:

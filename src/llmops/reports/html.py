@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from html import escape
 from importlib.resources import files
 
+from llmops.reports.completeness import incomplete, state
 from llmops.reports.figures import duration, plural
 from llmops.reports.html_charts import distributions
 from llmops.reports.html_data import case_data
@@ -20,7 +21,7 @@ from llmops.reports.plain import printable
 from llmops.reports.summary import Summary, summarize
 from llmops.types import Results, RunRecord
 
-_STATUS = {"finished": "good", "running": "unsure", "interrupted": "unsure", "stopped": "unsure", "failed": "bad"}
+_STATUS = {"finished": "good", "failed": "bad", "died": "bad"}
 
 
 def write_html(record: RunRecord, results: Results, write: Callable[[str], object]) -> None:
@@ -87,13 +88,16 @@ def _title(summary: Summary) -> str:
     if record.repeats > 1:
         facts.append(plural(record.repeats, "repeat"))
     facts += [fact for fact in (_safe(record.started_at[:16].replace("T", " ")), duration(record)) if fact]
-    badge = f'<span class="pill {_STATUS.get(record.status, "unsure")}">{_safe(record.status)}</span>'
+    how, lacking = state(record), incomplete(record, summary.answers)
+    badge = f'<span class="pill {_STATUS.get(how, "unsure")}">{_safe(how)}</span>'
+    said = f'<p class="warning">{_safe(record.note)}</p>\n' if record.note else ""
+    if lacking:
+        said = f'<p class="warning incomplete" role=alert><b>Incomplete</b> {_safe(lacking, 600)}</p>\n'
     return (
         f'<header>\n<p class="eyebrow">Evaluation report</p>\n<h1>{_safe(record.suite) or "Run"}</h1>\n'
         f'<p class="facts">{badge}{_gate_badge(record)}<span>{" · ".join(facts)}</span></p>\n'
         + (f'<p class="dataset">Dataset <code>{_safe(record.dataset)}</code></p>\n' if record.dataset else "")
-        + (f'<p class="warning">{_safe(record.note)}</p>\n' if record.note else "")
-        + "</header>\n"
+        + f"{said}</header>\n"
     )
 
 

@@ -45,7 +45,7 @@ def _variant_row(summary: Summary, variant: VariantSummary, place: int, cached: 
     base = ' <span class="pill quiet">baseline</span>' if variant.baseline else ""
     kind = f"<small>{safe(variant.info.kind, 40)}</small>" if variant.info.kind else ""
     cells = [f"<th scope=row>{swatch(place)}{safe(variant.name, 80)}{base}{kind}</th>"]
-    cells += [_mean(metric, _is_best(summary, metric)) for metric in variant.metrics.values()]
+    cells += [_mean(metric, summary.is_best(metric)) for metric in variant.metrics.values()]
     errors = f"<td>{variant.errors:,}</td>"
     if variant.errors:
         errors = f"<td class=bad>{variant.errors:,}<small>{share(variant.error_share)}</small></td>"
@@ -53,14 +53,6 @@ def _variant_row(summary: Summary, variant: VariantSummary, place: int, cached: 
     cells.append(f"<td>{count(variant.tokens_per_case)}</td>")
     cells += [f"<td>{variant.cached:,}</td>"] if cached else []
     return "".join(cells)
-
-
-def _is_best(summary: Summary, metric: MetricSummary) -> bool:
-    means = [v.metrics[metric.info.name].mean for v in summary.variants]
-    known = [value for value in means if value is not None]
-    if metric.mean is None or metric.info.direction == "none" or len(set(known)) < 2:
-        return False
-    return metric.mean == (max(known) if metric.info.direction == "higher" else min(known))
 
 
 def _mean(metric: MetricSummary, best: bool) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from xml.sax.saxutils import escape
 
+from llmops.reports.completeness import missing_answers, state
 from llmops.reports.figures import gate_value
 from llmops.reports.summary import Summary, VariantSummary, summarize
 from llmops.types import GateOutcome, Result, Results, RunRecord
@@ -16,10 +17,14 @@ _ATTRIBUTE = {'"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
 
 
 def write_junit(record: RunRecord, results: Results, write: Callable[[str], object]) -> None:
-    """Valid XML 1.0 whatever models wrote. A case that failed is an error; a gate that failed is a failure."""
+    """Valid XML 1.0 whatever models wrote. A case that failed is an error; a gate that failed is a failure.
+
+    What an unfinished run lacks is an error in each variant, so that the report is never taken for a pass.
+    """
     summary = summarize(record, results)
-    tests = sum(variant.cases for variant in summary.variants) + len(record.gates)
-    broken = sum(_failed_cases(summary, variant) for variant in summary.variants)
+    lacking = sum(_lacks(summary, variant) for variant in summary.variants)
+    tests = sum(variant.cases for variant in summary.variants) + lacking + len(record.gates)
+    broken = sum(_failed_cases(summary, variant) for variant in summary.variants) + lacking
     missed = sum(gate.outcome == "fail" for gate in record.gates)
     write('<?xml version="1.0" encoding="UTF-8"?>\n')
     write(f"<testsuites{_attributes(name=record.suite, tests=tests, errors=broken, failures=missed)}>\n")
@@ -36,10 +41,11 @@ def _variant_suite(summary: Summary, variant: VariantSummary, results: Results) 
     aggregate, record = summary.aggregate, summary.record
     counts = aggregate.error_counts(variant.name)
     times = _seconds(variant)
+    name, lacking = f"{record.suite}.{variant.name}", _lacks(summary, variant)
     attributes = _attributes(
-        name=f"{record.suite}.{variant.name}",
-        tests=variant.cases,
-        errors=_failed_cases(summary, variant),
+        name=name,
+        tests=variant.cases + lacking,
+        errors=_failed_cases(summary, variant) + lacking,
         failures=0,
         timestamp=record.started_at,
         **times,
@@ -55,7 +61,9 @@ def _variant_suite(summary: Summary, variant: VariantSummary, results: Results) 
             continue
         written[place] = 1
         scores = {name: column[place] for name, column in columns.items() if column[place] == column[place]}
-        yield _case(result, f"{record.suite}.{variant.name}", scores)
+        yield _case(result, name, scores)
+    if lacking:
+        yield _missing(record, variant, name)
     yield "  </testsuite>\n"
 
 
@@ -72,6 +80,21 @@ def _case(result: Result, class_name: str, scores: dict[str, float]) -> str:
         if output.text:
             text += f"      <system-out>{_text(output.text[:MAX_TEXT])}</system-out>\n"
     return text + "    </testcase>\n"
+
+
+def _lacks(summary: Summary, variant: VariantSummary) -> bool:
+    """True where an unfinished run lacks answers of this variant, or doesn't lack any but still isn't finished."""
+    record = summary.record
+    if state(record) == "finished":
+        return False
+    wanted = record.cases * record.repeats
+    return variant.trials < wanted or all(other.trials >= wanted for other in summary.variants)
+
+
+def _missing(record: RunRecord, variant: VariantSummary, class_name: str) -> str:
+    head = _attributes(classname=class_name, name="(missing answers)")
+    message = missing_answers(record, variant.trials) + (f": {record.note}" if record.note else "")
+    return f"    <testcase{head}><error{_attributes(type='incomplete', message=message[:MAX_TEXT])}/></testcase>\n"
 
 
 def _gate_suite(suite: str, gates: Sequence[GateOutcome], missed: int) -> Iterator[str]:

@@ -10,6 +10,7 @@ import html
 import re
 from collections.abc import Callable, Iterator
 
+from llmops.reports.completeness import incomplete
 from llmops.reports.figures import ARROWS, MISSING, count, gate_value, number, plural, seconds, share
 from llmops.reports.plain import as_text, printable, question, retrieved
 from llmops.reports.selection import CaseView, worth_reading
@@ -56,10 +57,12 @@ def _sections(summary: Summary, results: Results) -> Iterator[str]:
     facts = [plural(summary.cases, "case"), plural(len(summary.variants), "variant")]
     if record.repeats > 1:
         facts.append(plural(record.repeats, "repeat"))
-    if record.status != "finished":
-        facts.append(f"**{span(record.status)}**")
     dataset = f" on {span(record.dataset)}" if record.dataset else ""
-    yield f"{marker(record.suite)}\n### {span(record.suite)}{dataset}\n\n{' · '.join(facts)}\n\n"
+    lacking = incomplete(record, summary.answers)
+    warning = f"⚠️ **Incomplete:** {span(lacking, 600)}\n\n" if lacking else ""
+    yield f"{marker(record.suite)}\n### {span(record.suite)}{dataset}\n\n{warning}{' · '.join(facts)}\n\n"
+    if record.note and not lacking:
+        yield f"{span(record.note, 500)}\n\n"
     yield _table(summary)
     yield from _notes(summary)
     if record.gates:

@@ -16,6 +16,7 @@ _SEQUENCE = re.compile(
     r"|\x1b[ -/]*[0-~]"
 )
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_DRIVES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BREAK = re.compile("\r\n?|[\u2028\u2029]")
 _NEEDS_WORK = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]")
@@ -41,6 +42,11 @@ def printable(text: str, limit: int | None = None, *, one_line: bool = False) ->
     if limit is not None and (longer or len(text) > limit):
         return text[: max(limit - 1, 0)].rstrip() + "…"
     return text
+
+
+def without_controls(text: str) -> str:
+    """`text` without ANSI sequences and control characters but newline, carriage return and tab."""
+    return _DRIVES.sub("", _SEQUENCE.sub("", text)) if _DRIVES.search(text) else text
 
 
 def encodable(text: str) -> str:

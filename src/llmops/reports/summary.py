@@ -97,6 +97,19 @@ class Summary:
                 return info
         return None
 
+    @property
+    def answers(self) -> int:
+        """Finished trials of all variants: cases x repeats x variants when the run is complete."""
+        return sum(variant.trials for variant in self.variants)
+
+    def is_best(self, metric: MetricSummary) -> bool:
+        """True for the better mean, or one of the best, where variants differ and the metric has a better end."""
+        means = [variant.metrics[metric.info.name].mean for variant in self.variants]
+        known = [value for value in means if value is not None]
+        if metric.mean is None or metric.info.direction == "none" or len(set(known)) < 2:
+            return False
+        return metric.mean == (max(known) if metric.info.direction == "higher" else min(known))
+
     def value(self, name: str, variant: str, tag: str | None = None, group: str | None = None) -> float | None:
         """A number by name, as gates ask for it; see `Aggregate.value`."""
         return self.aggregate.value(name, variant, tag=tag, group=group)

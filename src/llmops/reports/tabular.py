@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from llmops.reports.plain import as_text, encodable, question
+from llmops.reports.plain import as_text, encodable, question, without_controls
 from llmops.types import Result, Results, RunRecord
 
 COLUMNS = (
@@ -39,8 +39,8 @@ def write_csv(record: RunRecord, results: Results, write: Callable[[str], object
 
 
 def cell(text: str) -> str:
-    """Text that no spreadsheet reads as a formula, not even after leading blanks."""
-    text = encodable(text).replace("\x00", "\ufffd")
+    """Text that no spreadsheet reads as a formula, not even after leading blanks, and no terminal obeys."""
+    text = without_controls(encodable(text))
     return f"'{text}" if text.lstrip(" ").startswith(_STARTS_FORMULA) else text
 
 

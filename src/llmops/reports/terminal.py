@@ -6,16 +6,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from llmops.aggregate import Aggregate
-from llmops.reports.figures import ARROWS, count, duration, gate_value, number, plural, seconds, share
+from llmops.reports.completeness import incomplete
+from llmops.reports.figures import duration, gate_value, plural
 from llmops.reports.plain import encodable, printable
 from llmops.reports.selection import worth_reading
-from llmops.reports.summary import MetricSummary, Summary, VariantSummary, summarize
+from llmops.reports.summary import MetricSummary, Summary, summarize
 from llmops.reports.terminal_cases import case_lines
+from llmops.reports.terminal_variants import print_variants
 from llmops.types import GateOutcome, Results, RunRecord
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
 PIPE_WIDTH = 100
@@ -43,8 +44,9 @@ def print_report(
 ) -> None:
     """Print the summary, up to `limit_cases` cases worth reading, gates and what to do next.
 
-    `saved` says where the run was stored; `aggregate` holds the results' statistics if they were counted. Fits any width from 40 columns; text from models and data is
-    printed without its control characters and never read as markup.
+    `saved` is the store to name in the next command, if it isn't the default one; `aggregate` holds the results'
+    statistics if they were counted. Fits any width from 40 columns; text from models and data is printed without
+    its control characters and never read as markup.
     """
     from rich.rule import Rule
     from rich.text import Text
@@ -53,7 +55,7 @@ def print_report(
     for line in _head(summary):
         console.print(line)
     console.print()
-    _print_variants(summary, console)
+    print_variants(summary, console)
     said = _notes(summary)
     if said:
         console.print()
@@ -86,77 +88,10 @@ def _head(summary: Summary) -> list[Text]:
         facts.append(plural(record.repeats, "repeat"))
     if duration(record):
         facts.append(duration(record))
-    lines = [title, Text(" · ".join(facts))]
-    if record.status != "finished":
-        done = f"{record.status}: {summary.cases:,} of {max(record.cases, summary.cases):,} cases seen"
-        lines.append(Text(done, style="yellow"))
-    if record.note:
-        lines.append(Text(printable(record.note, 500, one_line=True), style="yellow"))
-    return lines
-
-
-def _print_variants(summary: Summary, console: Console) -> None:
-    """A table where it fits without cutting anything, else a list a variant."""
-    from rich.measure import Measurement
-
-    table = _table(summary)
-    wanted = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
-    if wanted <= console.width:
-        console.print(table)
-        return
-    for variant in summary.variants:
-        for line in _variant_list(variant):
-            console.print(line)
-
-
-def _table(summary: Summary) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    rows = [_figures(variant) for variant in summary.variants]
-    table.add_column(Text("variant"), no_wrap=True)
-    for label, _ in rows[0] if rows else []:
-        table.add_column(Text(label), justify="right", vertical="bottom", no_wrap=True)
-    for variant, figures in zip(summary.variants, rows, strict=True):
-        table.add_row(_name(variant), *(Text(value) for _, value in figures))
-    return table
-
-
-def _name(variant: VariantSummary) -> Text:
-    from rich.text import Text
-
-    name = Text(printable(variant.name, 40, one_line=True), style="cyan")
-    return name.append(" (baseline)", style="dim") if variant.baseline else name
-
-
-def _figures(variant: VariantSummary) -> list[tuple[str, str]]:
-    """Label and value of everything the table shows about a variant; a label's lines are parted by newlines."""
-    figures = [(_metric_label(metric), number(metric.mean)) for metric in variant.metrics.values()]
-    errors = f"{variant.errors:,} ({share(variant.error_share)})" if variant.errors else "0"
-    return [
-        *figures,
-        ("errors", errors),
-        ("p50", seconds(variant.latency_p50)),
-        ("p95", seconds(variant.latency_p95)),
-        ("tokens\n/case", count(variant.tokens_per_case)),
-        *([("cached", count(variant.cached))] if variant.cached else []),
-    ]
-
-
-def _metric_label(metric: MetricSummary) -> str:
-    info = metric.info
-    name = f"{printable(info.name, 40, one_line=True)} {ARROWS[info.direction]}".rstrip()
-    return f"{name}\n{printable(info.unit, 12, one_line=True)}" if info.unit else name
-
-
-def _variant_list(variant: VariantSummary) -> list[Text]:
-    from rich.text import Text
-
-    figures = [(label.replace("\n", " ").replace(" /", "/"), value) for label, value in _figures(variant)]
-    wide = max(len(label) for label, _ in figures)
-    return [_name(variant), *(Text(f"  {label.ljust(wide)}  {value}") for label, value in figures)]
+    lacking = incomplete(record, summary.answers)
+    note = Text(printable(lacking or record.note, 600, one_line=True), style="yellow")
+    lines = [title, Text("INCOMPLETE  ", style="bold yellow").append_text(note) if lacking else note]
+    return [line for line in (*lines, Text(" · ".join(facts))) if line]
 
 
 def _notes(summary: Summary) -> list[str]:
@@ -206,7 +141,7 @@ def _print_next(record: RunRecord, console: Console, saved: str) -> None:
     if not record.id:
         return
     run = printable(record.id, 100, one_line=True)
-    place = f" in {printable(encodable(saved), 300, one_line=True)}" if saved else ""
+    place = f" --store {printable(encodable(saved), 300, one_line=True)}" if saved else ""
     console.print()
-    console.print(Text(f"Run {run}{place}", style="dim"), soft_wrap=True)
-    console.print(Text(f"Next: llmops report {run} --as html --to report.html", style="dim"), soft_wrap=True)
+    console.print(Text(f"Run {run}", style="dim"), soft_wrap=True)
+    console.print(Text(f"Next: llmops report {run} --to report.html{place}", style="dim"), soft_wrap=True)

@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import functools
 import inspect
-import math
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from types import NoneType
 from typing import Any
 
-from llmops.errors import InputError, PipelineError, did_you_mean
+from llmops.errors import InputError, LlmopsError, did_you_mean, said
 from llmops.identity import content_hash
 from llmops.loading import load_callable
-from llmops.types import (
-    Backend,
-    Build,
-    Case,
-    Completion,
-    Context,
-    Failure,
-    Message,
-    Output,
-    Request,
-    ToolCall,
-    Trial,
-    Usage,
-    VariantInfo,
-)
-
-MAX_THREADS = 256  # made as needed: the runner decides how many calls are under way
-_OUTPUT_KEYS = ("text", "answer", "output", "contexts", "usage", "tool_calls", "latency_s", "metadata")
-_FIELD_TYPES: dict[str, Any] = {
-    "text": str,
-    "usage": Usage,
-    "latency_s": (float, int, NoneType),
-    "error": (Failure, NoneType),
-    "metadata": Mapping,
-}
+from llmops.types import Backend, Build, Case, Completion, Message, Output, Request, Trial, VariantInfo
+from llmops.variants.returned import to_output
+from llmops.variants.threads import Threads
 
 
 class PythonVariant:
@@ -80,14 +52,17 @@ class PythonVariant:
                 hint="add one, or drop backend:",
             )
         self._backend = build.backend(backend or "extractive") if wants_backend or backend is not None else None
-        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="llmops-pipeline")
+        self._threads = Threads("llmops-pipeline")
         self.info = self._describe()
 
     def _instance(self, made: type, build: Build) -> Callable[..., Any]:
         try:
             instance = made(**self._extra)
-        except TypeError as error:
-            raise InputError(f"{self.target}: {error}", where=build.where, hint="check with:") from None
+        except (KeyboardInterrupt, LlmopsError):
+            raise
+        except BaseException as error:
+            problem = f"{type(error).__name__}: {said(error)}"
+            raise InputError(f"making {self.target}: {problem}", where=build.where, hint="check with:") from None
         self._extra = {}
         if not callable(instance):
             raise InputError(f"{self.target} makes objects that can't be called", where=build.where)
@@ -133,15 +108,14 @@ class PythonVariant:
         positional, named = self._arguments(trial)
         if self._is_async:
             return to_output(await self._function(*positional, **named), self.target)
-        call = functools.partial(contextvars.copy_context().run, self._function, *positional, **named)
-        returned = await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        returned = await self._threads.run(self._function, *positional, **named)
         if inspect.isawaitable(returned):
             returned = await returned
         return to_output(returned, self.target)
 
     async def aclose(self) -> None:
         """Let the threads go. One that is still in the user's code isn't waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def _by_name(self, inputs: Mapping[str, Any]) -> bool:
         first = next((n for n in self._parameters if n not in self._extra and n != "backend"), None)
@@ -185,84 +159,6 @@ class PipelineBackend:
 
     async def _completed(self, request: Request) -> Completion:
         return await self._backend.complete(request)
-
-
-def to_output(returned: Any, target: str) -> Output:
-    """An `Output` from text, a number, a mapping or an `Output`. Raises `PipelineError` on anything else."""
-    if isinstance(returned, Output):
-        return _checked(returned, target)
-    if isinstance(returned, str):
-        return Output(text=returned)
-    if isinstance(returned, Completion):
-        return Output(text=returned.text, usage=returned.usage, tool_calls=returned.tool_calls)
-    if isinstance(returned, Mapping):
-        return _from_mapping(returned, target)
-    if isinstance(returned, (bool, int, float)):
-        return Output(text=str(returned))
-    raise PipelineError(f"{target} returned {type(returned).__name__}, not text, a mapping or an Output")
-
-
-def _checked(output: Output, target: str) -> Output:
-    """`output`, if it can be saved and read again. Nothing checks types where a pipeline makes one itself."""
-    for name, kind in _FIELD_TYPES.items():
-        value = getattr(output, name)
-        if not isinstance(value, kind):
-            raise PipelineError(f"{target} returned an Output whose {name} is {type(value).__name__}")
-    for name, kind in (("tool_calls", ToolCall), ("messages", Mapping)):
-        if not all(isinstance(item, kind) for item in getattr(output, name)):
-            raise PipelineError(f"{target} returned an Output with {name} that are no {kind.__name__}")
-    try:
-        contexts = tuple(_context(item) for item in output.contexts)
-    except (TypeError, ValueError) as error:
-        raise PipelineError(f"{target} returned an Output that can't be used: {error}") from None
-    return output if contexts == output.contexts else replace(output, contexts=contexts)
-
-
-def _from_mapping(data: Mapping[str, Any], target: str) -> Output:
-    text = next((data[key] for key in ("text", "answer", "output") if data.get(key) is not None), None)
-    if text is None and not data.get("tool_calls") and "contexts" not in data:
-        hint = f"return one of {', '.join(_OUTPUT_KEYS[:3])}"
-        raise PipelineError(f"{target} returned a mapping with the keys {sorted(map(str, data))}", hint=hint)
-    latency = data.get("latency_s")
-    if latency is not None and not (isinstance(latency, (int, float)) and math.isfinite(latency)):
-        raise PipelineError(f"{target} returned latency_s {latency!r}, not a number of seconds")
-    try:
-        return Output(
-            text="" if text is None else str(text),
-            contexts=tuple(_context(item) for item in data.get("contexts") or ()),
-            tool_calls=tuple(c if isinstance(c, ToolCall) else ToolCall(**c) for c in data.get("tool_calls") or ()),
-            usage=_usage(data.get("usage")),
-            latency_s=latency,
-            metadata=dict(data.get("metadata") or {}),
-        )
-    except (TypeError, ValueError) as error:
-        raise PipelineError(f"{target} returned a mapping that isn't an output: {error}") from None
-
-
-def _context(item: Any) -> Context:
-    if isinstance(item, Context):
-        if isinstance(item.text, str) and isinstance(item.id, str) and isinstance(item.score, (float, int, NoneType)):
-            return item
-        text, key = ("" if part is None else str(part) for part in (item.text, item.id))
-        return Context(text, key, None if item.score is None else float(item.score))
-    if isinstance(item, str):
-        return Context(text=item)
-    if isinstance(item, Mapping):
-        score = item.get("score")
-        return Context(str(item.get("text", "")), str(item.get("id", "")), None if score is None else float(score))
-    raise TypeError(f"a context is text or a mapping of text, id and score, not {type(item).__name__}")
-
-
-def _usage(value: Any) -> Usage:
-    if isinstance(value, Usage):
-        return value
-    if not value:
-        return Usage()
-    fields = dict(value)
-    fields["input_tokens"] = int(fields.pop("prompt_tokens", fields.get("input_tokens", 0)))
-    fields["output_tokens"] = int(fields.pop("completion_tokens", fields.get("output_tokens", 0)))
-    fields.pop("total_tokens", None)
-    return Usage(**{"requests": 1, "certainty": "exact", **fields})
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -1,0 +1,61 @@
+"""A saved run scored again, with other metrics or corrected expectations; no model is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from llmops.aggregate import Aggregate
+from llmops.evals.gating import decide
+from llmops.evals.scoring import score_sample
+from llmops.evaluation import Evaluation, now
+from llmops.runs import Run, open_saved
+from llmops.store.database import Store
+from llmops.types import Case, Result, Sample
+
+
+class Rescoring:
+    """A saved run scored again with a suite's metrics and gates; nothing is generated."""
+
+    def __init__(self, run: Run, evaluation: Evaluation) -> None:
+        self.old = run
+        self.evaluation = evaluation
+
+    def run(self) -> Run:
+        """A new run with the old one's outputs. Cases come from the suite's dataset where it still has them."""
+        evaluation, old = self.evaluation, self.old.record
+        metrics = evaluation.assembly.metrics
+        record = replace(
+            evaluation.new_record(),
+            variants=old.variants,
+            baseline=old.baseline,
+            repeats=old.repeats,
+            cases=old.cases,
+        )
+        record = replace(record, environment={**record.environment, "scored_from": old.id})
+        aggregate = Aggregate([info.name for info in record.metrics])
+        cases = self._current_cases()
+        with Store.open(evaluation.location) as store:
+            store.create_run(record)
+
+            async def score_all(put: Callable[[Result, int], None]) -> None:
+                positions: dict[str, int] = {}
+                for result in self.old.results:
+                    case = cases.get(result.case.id, result.case)
+                    scores = await score_sample(metrics, Sample(case, result.output))
+                    scored = replace(result, case=case, scores=scores)
+                    put(scored, positions.setdefault(case.id, len(positions)))
+                    aggregate.add(scored)
+
+            with store.writer(record.id) as writer:
+                asyncio.run(score_all(writer.put))
+            gates = decide(evaluation.assembly.gates, aggregate, [variant.name for variant in old.variants])
+            status = old.status if old.status in ("finished", "stopped") else "stopped"
+            record = store.update_run(record.id, status=status, ended_at=now(), gates=gates)
+        return open_saved(evaluation.location, record, aggregate)
+
+    def _current_cases(self) -> dict[str, Case]:
+        if self.old.record.fingerprint == self.evaluation.assembly.survey.fingerprint:
+            return {}
+        return {case.id: case for case in self.evaluation.assembly.dataset}
