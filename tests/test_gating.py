@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llmops.aggregate import Aggregate
 from llmops.errors import InputError, SuiteError
-from llmops.evals.gating import Gate, decide, exit_code, parse_gate
+from llmops.evals.gating import Gate, decide, exit_code, parse_gate, unfinished_gates
 from llmops.types import Case, Failure, Output, Result, Score, Usage
 
 METRICS = ["token_f1", "recall@5", "latency", "exact_match"]
@@ -130,3 +130,19 @@ def test_exit_codes():
     assert exit_code([passed]) == 0
     assert exit_code([passed, undecided]) == 3
     assert exit_code([undecided, failed]) == 1
+
+
+def test_a_rule_on_errors_that_always_holds_is_refused():
+    for rule in ("errors <= 1", "errors < 2"):
+        with pytest.raises(SuiteError, match="share"):
+            parse(rule)
+    assert parse("errors <= 0").threshold == 0
+    assert parse("errors <= 0.05").threshold == parse("errors <= 5%").threshold
+
+
+def test_gates_of_an_unfinished_run_are_open_unless_they_failed():
+    aggregate = aggregate_of(("1", 0.5, {}))
+    rules = [parse("token_f1 >= 0.5"), parse("token_f1 > 0.5")]
+    found = unfinished_gates(decide(rules, aggregate, ["a"]), 1, 200)
+    assert [gate.outcome for gate in found] == ["undecided", "fail"]
+    assert "1 of 200" in found[0].detail

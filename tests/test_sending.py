@@ -303,3 +303,35 @@ def test_embeddings_are_retried_and_only_offered_by_backends_that_embed(pauses):
 
     assert asyncio.run(sent(Embedding()).embed(["a", "b"])) == [[1.0], [1.0]]
     assert not hasattr(sent(Scripted()), "embed")
+
+
+def test_a_server_that_stays_down_is_not_waited_for_again_and_again(pauses):
+    """After enough requests given up on in a row, each gets one try, until one succeeds."""
+
+    async def body():
+        down = [True]
+
+        class Down(Scripted):
+            async def complete(self, request):
+                self.calls += 1
+                if down[0]:
+                    raise BackendUnavailableError("down")
+                return Completion("up")
+
+        backend = Down()
+        wrapped = sent(backend, limits=Limits(retries=2))
+        for number in range(sending.GIVE_UP_AFTER):
+            with pytest.raises(BackendUnavailableError):
+                await wrapped.complete(request(str(number)))
+        assert backend.calls == 3 * sending.GIVE_UP_AFTER
+        with pytest.raises(BackendUnavailableError):
+            await wrapped.complete(request("quick"))
+        assert backend.calls == 3 * sending.GIVE_UP_AFTER + 1
+        down[0] = False
+        assert (await wrapped.complete(request("works"))).text == "up"
+        down[0] = True
+        with pytest.raises(BackendUnavailableError):
+            await wrapped.complete(request("slow again"))
+        assert backend.calls == 3 * sending.GIVE_UP_AFTER + 5
+
+    asyncio.run(body())

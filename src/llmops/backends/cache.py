@@ -64,6 +64,20 @@ def from_json(data: Mapping[str, Any]) -> Completion:
     return Completion(**values, cached=True)
 
 
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+        return connection
+    except (sqlite3.Error, OSError) as error:
+        if connection is not None:
+            connection.close()
+        hint = "use --no-cache" + ", or delete it" * ("not a database" in str(error))
+        raise StoreError(f"can't open the response cache: {error}", where=str(path), hint=hint) from None
+
+
 class SqliteCache:
     """The response cache. Answers put are readable at once and on disk after `flush`, which the runner calls often."""
 
@@ -71,14 +85,7 @@ class SqliteCache:
         self.path = path
         self.refresh = refresh
         self._pending: dict[str, tuple[str, str, str, str, float]] = {}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
-        except (sqlite3.Error, OSError) as error:
-            damaged = isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error)
-            hint = f"use --no-cache{', or delete it' * damaged}"
-            raise StoreError(f"can't open the response cache: {error}", where=str(path), hint=hint) from None
+        self._db = _connect(path)
 
     def get(self, key: str) -> Completion | None:
         """The answer kept under `key`. With `refresh`, only answers put in this process."""
