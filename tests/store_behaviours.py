@@ -543,3 +543,13 @@ def test_another_programs_database_is_refused_and_left_alone(location):
         assert inspect(place.engine).get_table_names() == ["customers"]
     finally:
         place.engine.dispose()
+
+
+def test_a_few_cases_are_found_without_reading_the_others(location):
+    long = "x" * 1000
+    record = new_run()
+    with Store.open(location) as store:
+        store.create_run(record)
+        save(store, record, *(result(case_id) for case_id in [*(f"c{n}" for n in range(50)), long]))
+        found = store.results(record.id).of_cases(["c7", "absent", long, "c3"])
+        assert [one.case.id for one in found] == ["c3", "c7", long]

@@ -171,3 +171,23 @@ def test_help_loads_nothing_heavy() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stderr.strip() == "[]" and "check" in run.stdout
+
+
+def test_joined_emoji_and_scripts_stay_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"id": "a", "q": "👩\u200d👩\u200d👧 می\u200cخواهم a\u202eb\u200bc\ufeffd"}) + "\n")
+    assert "👩\u200d👩\u200d👧 می\u200cخواهم abcd" in run("show", path).stdout
+
+
+def test_what_ascii_lacks_is_written_with_signs_alike(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"id": "a", "q": "x" * 400 + "ü"}) + "\n")
+    code = "from llmops.cli.data import app; app()"
+    shown = subprocess.run(
+        [sys.executable, "-c", code, "show", str(path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=True,
+    ).stdout
+    assert "... (401 characters)" in shown and "?" not in shown

@@ -151,6 +151,27 @@ def test_csv_plain_cells(tmp_path: Path) -> None:
     assert one.where.endswith(":2") and two.where.endswith(":5")
 
 
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_csv_as_spreadsheets_write_it_where_the_comma_is_the_decimal_sign(tmp_path: Path, sign: str) -> None:
+    rows = [["id", "a, b" if sign == ";" else "a;b", "expected"], ["1", "x, y\nz", "0,5"], ["2", "p;\tq", ""]]
+    text = "".join(sign.join(f'"{c}"' if set(c) & set(",;\t\n") else c for c in row) + "\r\n" for row in rows)
+    first, second = open_dataset(write(tmp_path, "x.csv", "\ufeff\r\n" + text))
+    assert (first.inputs, first.expected, first.where[-2:]) == ({rows[0][1]: "x, y\nz"}, "0,5", ":3")
+    assert (second.inputs, second.expected, second.where[-2:]) == ({rows[0][1]: "p;\tq"}, None, ":5")
+
+
+def test_a_comma_in_the_header_goes_before_other_separators(tmp_path: Path) -> None:
+    (case,) = open_dataset(write(tmp_path, "x.csv", "id,a;b\n1,c;d\n"))
+    assert case.inputs == {"a;b": "c;d"}
+
+
+def test_a_missing_file_names_its_folder_once(tmp_path: Path) -> None:
+    for name in ("none.jsonl", "no/none.jsonl"):
+        with pytest.raises(DatasetError) as caught:
+            open_dataset(tmp_path / name)
+        assert str(caught.value).count(str(tmp_path)) == 1
+
+
 def test_csv_cells_beyond_the_csv_module_default(tmp_path: Path) -> None:
     big = "word " * 60_000
     (case,) = open_dataset(write(tmp_path, "x.csv", f'id,question\n1,"{big}"\n'))
@@ -366,7 +387,9 @@ BROKEN: list[tuple[str, str | bytes, str, str]] = [  # file, content, where its 
     ("x.yaml", "# nothing\n", "", "has no cases; add rows"),
     ("x.csv", "id,q\n", "", "has no cases; add rows"),
     ("x.jsonl", OK + '{"id": "b", "q": }\n', ":2", "not valid JSON: expecting value at column 18; check"),
-    ("x.jsonl", OK + '{"id": "b"\n', ":2", "not valid JSON: expecting ',' delimiter"),
+    ("x.jsonl", OK + '{"id": "b"\n', ":2", "not valid JSON: expecting ',' delimiter at column 11; check"),
+    ("x.jsonl", OK + '{"id": "b"\r\n', ":2", "not valid JSON: expecting ',' delimiter at column 11; check"),
+    ("x.json", '[\n{"id": "b"\n\n', ":2", "not valid JSON: expecting ',' delimiter at column 11; check"),
     ("x.jsonl", OK + '["b"]\n', ":2", "the row is a list, not an object; write each row as"),
     ("x.jsonl", OK + "null\n", ":2", "the row is null, not an object"),
     ("x.jsonl", '[\n{"id": 1}\n]', ":1", "write one object a line, or rename a JSON list to .json"),
@@ -434,7 +457,11 @@ BROKEN: list[tuple[str, str | bytes, str, str]] = [  # file, content, where its 
     ("x.csv", 'id,q\n1,"a"b\n', ":2", "not valid CSV: ',' expected after '\"'; write a quote inside"),
     ("x.csv", "id,id\n1,2\n", ":1", "the header names 'id' twice; give every column"),
     ("x.csv", "id,,q\n1,2,3\n", ":1", "column 2 of the header has no name; name or remove it"),
-    ("x.csv", "id;q\n1;2\n", ":1", "the header 'id;q' is one column; separate columns by commas"),
+    ("x.csv", "id|q\n1|2\n", ":1", "the header 'id|q' is one column; separate columns by commas"),
+    ("x.csv", "id;q\tr\n1;2\t3\n", ":1", "is one column; separate columns by commas"),
+    ("x.csv", "id;q;a\n1;2;3\n1;2\n", ":3", "2 cells under a header of 3 (separated by semicolons); fill the row up"),
+    ("x.csv", "id\tq\n1\t2\t3\n", ":2", "(separated by tabs); put quotes (\") around cells that hold a tab"),
+    ("x.csv", '\nid;q\n1;"2\n', ":3", "a quoted cell never ends"),
     ("x.tsv", "id,q\n1,2\n", ":1", "the header 'id,q' is one column; separate columns by tabs"),
     ("x.csv", "id,q\r1,2\r", ":1", "a lone carriage return outside quotes; end lines"),
     ("x.csv", b"id,q\n1,caf\xe9\n", ":2", "byte 0xe9 at position 6 isn't UTF-8; save the file as UTF-8"),
@@ -494,8 +521,9 @@ def test_paths_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     cases = {
         "question.jsonl": "no file .*; did you mean 'questions.jsonl'",
-        "zzz": "no file .*; it would be in",
-        "no/such.jsonl": "there is no folder",
+        "zzz": "no file .*; its folder holds empty, questions.jsonl",
+        "empty/a.jsonl": "no file .*; its folder is empty",
+        "no/such.jsonl": "no file .*; its folder isn't there either: check the path",
         "questions.jsonl#train": "no file",
         "empty": "the folder .* holds no data; it needs .parquet files",
         "x\0.jsonl": "no file",

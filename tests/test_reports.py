@@ -23,9 +23,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
 
-from llmops.aggregate import MAX_DISTINCT, OTHER, Aggregate, mean, quantile
+from llmops.aggregate import MAX_DISTINCT, OTHER, Aggregate
 from llmops.cli import reports as cli
-from llmops.errors import InputError, NotFoundError
+from llmops.errors import InputError, NotFoundError, StoreError
+from llmops.process import this_process
+from llmops.reports.completeness import incomplete
 from llmops.reports.figures import number, seconds, share
 from llmops.reports.machine import write_json
 from llmops.reports.markdown import fence, marker
@@ -35,6 +37,7 @@ from llmops.reports.selection import worth_reading
 from llmops.reports.summary import summarize
 from llmops.reports.tabular import cell
 from llmops.reports.terminal import print_report
+from llmops.stats.descriptive import mean, quantile
 from llmops.types import (
     Case,
     Context,
@@ -375,7 +378,7 @@ def test_terminal_report_says_it_all() -> None:
     for expected in (
         "docs-qa", "data/docs_qa.jsonl", "60 cases", "token_f1 ↑", "small (baseline)", "rate_limited",
         "cases unscored: no relevant ids", "Cases worth reading", "expected", "✓", "✗ fail  token_f1 >= 0.6", "1.7%",
-        "picks sentences", ".llmops/llmops.db", f"llmops report {head.id} --as html --to report.html",
+        "picks sentences", f"llmops report {head.id} --to report.html --store .llmops/llmops.db",
     ):  # fmt: skip
         assert expected in text
     assert "\x1b" not in text
@@ -398,10 +401,121 @@ def test_terminal_report_never_reads_markup() -> None:
     assert "\x1b]" not in text  # no titles, no links
 
 
-def test_unfinished_runs_say_so() -> None:
-    text = printed(80, record(status="stopped", cases=60, note="the token budget was spent"), [result("a")])
-    assert "stopped: 1 of 60 cases" in text
-    assert "the token budget was spent" in text
+# Runs that didn't finish
+
+GATE = GateOutcome("f1 >= 0.5", "small", "undecided", None, "the run was stopped")
+
+
+def part_of_a_run(**changes: object) -> tuple[RunRecord, list[Result]]:
+    """12 of 200 answers: all of them of the first of two variants."""
+    changes = {"status": "stopped", "cases": 100, "gates": (GATE,), "note": "the token budget is spent", **changes}
+    return record(metrics=F1, **changes), [result(f"c{i}", f1=1.0) for i in range(12)]
+
+
+@pytest.mark.parametrize("format", ["terminal", "markdown", "html"])
+def test_an_unfinished_run_says_so_before_any_figure(format: str) -> None:
+    text = rendered(format, *part_of_a_run())
+    text = text.partition("<body>")[2] or text
+    place = text.index("stopped after 12 of 200 answers: the token budget is spent")
+    assert "incomplete" in text[:place].lower()
+    assert place < text.index("1.000")
+    assert text.count("the token budget is spent") == 1
+    assert "✓ pass" not in text
+    assert "incomplete" not in rendered(format, *part_of_a_run(status="finished")).partition("<body>")[2].lower()
+
+
+def test_junit_of_an_unfinished_run_has_an_error_for_what_each_variant_lacks() -> None:
+    root = ElementTree.fromstring(rendered("junit", *part_of_a_run()))
+    errors = {str(case.get("classname")): case.find("error") for case in root.iter("testcase")}
+    errors = {name: error for name, error in errors.items() if error is not None}
+    assert {name: error.get("message") for name, error in errors.items() if error is not None} == {
+        "docs-qa.small": "12 of 100 answers: the run was stopped: the token budget is spent",
+        "docs-qa.large": "0 of 100 answers: the run was stopped: the token budget is spent",
+    }
+    assert root.get("errors") == "2"
+    for suite in root:
+        assert suite.get("tests") == str(len(suite)), suite.get("name")
+        assert suite.get("errors") == str(len(list(suite.iter("error"))))
+    assert root.get("tests") == str(len(list(root.iter("testcase"))))
+
+
+def test_junit_of_an_unfinished_run_is_an_error_where_a_variant_lacks_answers_or_none_does() -> None:
+    head, results = part_of_a_run(cases=12, status="interrupted")
+    names = [c.get("classname") for c in ElementTree.fromstring(rendered("junit", head, results)).iter("testcase")]
+    assert "docs-qa.small" in names
+    root = ElementTree.fromstring(rendered("junit", head, results))
+    assert [c.get("classname") for c in root.iter("testcase") if c.find("error") is not None] == ["docs-qa.large"]
+    both = results + [result(f"c{i}", "large", f1=1.0) for i in range(12)]
+    assert ElementTree.fromstring(rendered("junit", head, both)).get("errors") == "2"
+
+
+@pytest.mark.parametrize(
+    ("status", "mark", "said"),
+    [
+        ("interrupted", None, "interrupted after 12 of 200 answers"),
+        ("failed", None, "failed after 12 of 200 answers"),
+        ("running", None, "died after 12 of 200 answers"),
+        ("running", {"host": "elsewhere", "pid": 1, "started": "1"}, "died after 12 of 200 answers"),
+        ("running", this_process(), "still running, 12 of 200 answers so far"),
+    ],
+)
+def test_how_a_run_ended_is_told_apart(status: str, mark: object, said: str) -> None:
+    head, _ = part_of_a_run(status=status, note="", environment={"process": mark})
+    assert incomplete(head, 12) == said
+
+
+def test_a_note_of_a_finished_run_is_still_shown() -> None:
+    head = record(note="scored again")
+    assert "scored again" in printed(80, head, [result("a")])
+    assert "scored again" in rendered("markdown", head, [result("a")])
+    assert "INCOMPLETE" not in printed(80, head, [result("a")])
+
+
+# The table of figures
+
+
+def means_of(text: str) -> dict[str, list[str]]:
+    """The rows of metrics: name and what stands in each column."""
+    rows = [line.split("↑") for line in text.splitlines() if "↑" in line]
+    return {name.strip(): re.split(r" {2,}", values.strip()) for name, values in rows}
+
+
+def many_metrics() -> tuple[RunRecord, list[Result]]:
+    infos = tuple(MetricInfo(name) for name in ("token_f1", "recall@5", "mrr", "abstention", "numbers_kept"))
+    scores = {"token_f1": (0.4, 0.5), "recall@5": (0.9, 0.8), "mrr": (0.7, 0.7), "abstention": (0.1, 0.2)}
+    results = [
+        Result(name, Case("a"), Output("x"), 0, {k: Score(v[place]) for k, v in scores.items()})
+        for place, name in enumerate(("small", "large"))
+    ]
+    return record(metrics=infos, cases=1), results
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_values_to_compare_stand_side_by_side_with_the_better_one_marked(width: int) -> None:
+    text = printed(width, *many_metrics())
+    assert means_of(text) == {
+        "token_f1": ["0.400", "* 0.500"],
+        "recall@5": ["* 0.900", "0.800"],
+        "mrr": ["0.700", "0.700"],
+        "abstention": ["0.100", "* 0.200"],
+        "numbers_kept": ["–", "–"],
+    }
+    assert "* the better mean" in text
+
+
+def test_lower_is_marked_where_lower_is_better_and_one_variant_has_no_better() -> None:
+    head = record(metrics=(MetricInfo("toxicity", direction="lower"),))
+    results = [result("a", toxicity=0.2), result("a", "large", toxicity=0.1)]
+    assert "* 0.100" in printed(100, head, results)
+    assert "* 0.200" not in printed(100, head, results)
+    alone = printed(100, record(metrics=F1, variants=("small",)), [result("a", f1=0.2)])
+    assert "*" not in alone
+
+
+def test_many_variants_are_rows() -> None:
+    names = tuple(f"variant-{i}" for i in range(9))
+    text = printed(100, record(metrics=F1, variants=names), [result("a", name, f1=0.5) for name in names])
+    assert [line.split()[0] for line in text.splitlines() if line.startswith("variant-")][:9] == list(names)
 
 
 def test_no_cases_are_shown_when_none_are_asked_for() -> None:
@@ -605,6 +719,13 @@ def test_csv_of_hostile_texts_reads_back_as_as_many_rows() -> None:
     assert not [c for row in rows for c in row if c.lstrip(" ").startswith(("=", "+", "@", "\t", "\r", "\n"))]
 
 
+def test_csv_keeps_text_but_what_drives_a_terminal() -> None:
+    said = "\x1b[31mred\x1b[0m\x00\x07 \u202eleft\u202c 👩\u200d👧\r\nnext\tend"
+    rows = csv.DictReader(io.StringIO(rendered("csv", record(), [Result("v", Case("a"), Output(said))]), newline=""))
+    assert next(rows)["output"] == "red \u202eleft\u202c 👩\u200d👧\r\nnext\tend"
+    assert cell("\x1b[0m=1+1") == "'=1+1"
+
+
 # The command
 
 
@@ -639,13 +760,28 @@ def test_report_command_prints_and_writes(app: typer.Typer, tmp_path: Path) -> N
         (["latest", "--as", "htlm"], "did you mean 'html'"),
         (["latest", "--as", "csv", "--json"], "drop one"),
         (["latest", "--to", "missing/report.html"], "no folder missing"),
-        (["latest", "--to", "."], "is a folder"),
+        (["latest", "--to", "folder.md"], "is a folder"),
+        (["latest", "--to", "report.pdf"], "no report ends in '.pdf'; end it in one of .html, .htm, .md"),
+        (["latest", "--to", "report"], "no report ends in 'nothing'"),
+        (["latest", "--to", "report.html", "--as", "csv"], "--as csv and --to report.html"),
+        (["latest", "--to", "report.html", "--json"], "--json and --to report.html"),
     ],
 )
-def test_report_command_refuses(app: typer.Typer, arguments: list[str], said: str) -> None:
+def test_report_command_refuses(
+    app: typer.Typer, arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.md").mkdir()
     outcome = CliRunner().invoke(app, arguments)
     assert isinstance(outcome.exception, InputError)
     assert said in str(outcome.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.md"]
+
+
+def test_as_says_the_format_where_a_suffix_says_nothing(app: typer.Typer, tmp_path: Path) -> None:
+    target = tmp_path / "report.log"
+    assert CliRunner().invoke(app, ["latest", "--to", str(target), "--as", "csv"]).exit_code == 0
+    assert target.read_text("utf-8").startswith("variant,case,")
 
 
 def test_html_is_not_poured_onto_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -661,7 +797,27 @@ def test_a_report_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> Non
 
     target = tmp_path / "report.md"
     target.write_text("whole")
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StoreError, match="no space left on device") as caught:
         cli.write_atomically(target, fill)
+    assert (str(target) in str(caught.value), bool(caught.value.hint)) == (True, True)
     assert target.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_place_that_may_not_be_written_to_is_named_by_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(prefix: str, suffix: str, dir: Path) -> tuple[int, str]:
+        raise PermissionError(13, "Permission denied", str(dir / f"{prefix}x{suffix}"))
+
+    monkeypatch.setattr(cli.tempfile, "mkstemp", refuse)
+    with pytest.raises(InputError) as caught:
+        cli.write_atomically(tmp_path / "report.md", print)
+    expected = f"can't write {tmp_path / 'report.md'}: permission denied; name a file in a folder you may write to"
+    assert str(caught.value) == expected
+
+
+def test_a_report_may_have_the_longest_name_a_folder_holds(tmp_path: Path) -> None:
+    target = tmp_path / ("x" * 252 + ".md")
+    cli.write_atomically(target, lambda write: write("whole"))
+    assert target.read_text() == "whole"

@@ -5,14 +5,28 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from llmops.cli.reference import reference
 from llmops.identity import new_id
 from llmops.store.database import Store
 from llmops.store.runfile import open_run_file
-from llmops.types import Case, Failure, Output, Result, RunRecord, Score, Usage, VariantInfo
+from llmops.types import (
+    Case,
+    Failure,
+    GateOutcome,
+    MetricInfo,
+    Output,
+    Result,
+    RunRecord,
+    RunStatus,
+    Score,
+    Usage,
+    VariantInfo,
+)
 
 EVIL = "evil\x1b[2J[red]x[/red]"
 
@@ -144,6 +158,122 @@ def test_export_without_a_file_prints_json_lines(llmops, saved):
     lines = llmops("runs", "export", "docs", "--store", saved[0]).stdout.splitlines()
     assert json.loads(lines[0])["llmops_run"] == 1
     assert len([json.loads(line) for line in lines]) == 4
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.gz", "x", "x.jsonl.txt"])
+def test_export_writes_no_file_that_report_would_not_read(llmops, saved, tmp_path, name):
+    done = llmops("runs", "export", "--to", name, "--store", saved[0])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert ".jsonl or .jsonl.gz" in done.stderr
+    assert not (tmp_path / name).exists()
+
+
+def save(path: Path, status: RunStatus, *outcomes: str) -> RunRecord:
+    """A run of `docs` with these gates on its one metric."""
+    gates = tuple(GateOutcome(f"f1 >= 0.{i}", "small", outcome, 0.5) for i, outcome in enumerate(outcomes))  # type: ignore[arg-type]
+    made = replace(
+        record("docs"),
+        status=status,
+        gates=gates,
+        metrics=(MetricInfo("f1"),),
+        started_at="2025-11-24T16:00:00.5+00:00",
+        note="the budget is spent" if status == "stopped" else "",
+    )
+    with Store.open(path) as store:
+        store.create_run(made)
+        with store.writer(made.id) as writer:
+            for result, position in results():
+                writer.put(result, position)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("status", "outcomes", "words"),
+    [
+        ("finished", ("pass", "pass"), ["finished", "✓ 2 passed"]),
+        ("finished", ("pass", "fail", "undecided"), ["finished", "✗ 1 of 3 failed"]),
+        ("finished", ("pass", "undecided"), ["finished", "? 1 of 2 undecided"]),
+        ("finished", (), ["finished", "–"]),
+        ("stopped", ("pass", "pass"), ["stopped", "? undecided"]),
+        ("interrupted", ("pass",), ["interrupted", "? undecided"]),
+        ("failed", ("pass",), ["failed", "? undecided"]),
+        ("running", ("pass",), ["died", "? undecided"]),
+    ],
+)
+@pytest.mark.parametrize("width", ["40", "120"])
+def test_ls_shows_how_a_run_ended_and_never_a_pass_for_one_that_did_not(
+    llmops, tmp_path, status, outcomes, words, width
+):
+    save(tmp_path / "runs.db", status, *outcomes)
+    shown = llmops("runs", "ls", "--store", "runs.db", COLUMNS=width, TZ="UTC").stdout
+    assert all(word in shown for word in [*words, "docs", "2025-11-24 16:00 UTC"]), shown
+    assert "✓" not in shown or status == "finished"
+
+
+def test_times_are_those_of_this_machine_and_say_their_zone(llmops, tmp_path):
+    save(tmp_path / "runs.db", "finished")
+    assert "2025-11-24 17:00 CET" in llmops("runs", "ls", "--store", "runs.db", TZ="CET-1").stdout
+    assert "2025-11-24 17:00 CET" in llmops("runs", "show", "--store", "runs.db", TZ="CET-1").stdout
+
+
+def test_show_says_how_each_variant_did_and_what_the_gates_said(llmops, tmp_path):
+    save(tmp_path / "runs.db", "finished", "pass", "fail")
+    lines = llmops("runs", "show", "--store", "runs.db").stdout.splitlines()
+    at = lines.index("variant  small: 2 cases, 1 error, 0 cached, 5 tokens")
+    assert lines[at + 1] == "         f1 ↑ 0.500"
+    assert "         f1 ↑ 1.000" in lines
+    assert lines[-2:] == ["gate     ✓ pass  f1 >= 0.0  small  0.500", "gate     ✗ fail  f1 >= 0.1  small  0.500"]
+    found = json.loads(llmops("runs", "show", "--json", "--store", "runs.db").stdout)
+    assert found["variants"]["large"]["metrics"] == {"f1": 1.0}
+
+
+def test_show_says_how_far_an_unfinished_run_came(llmops, tmp_path):
+    save(tmp_path / "runs.db", "stopped", "undecided")
+    shown = llmops("runs", "show", "--store", "runs.db").stdout
+    assert "status   stopped after 3 of 4 answers: the budget is spent\n" in shown
+    assert "gate     ? undecided" in shown
+
+
+def test_ls_tells_a_mistyped_suite_from_a_missing_store(llmops, saved, tmp_path):
+    done = llmops("runs", "ls", "--suite", "dcs", "--store", saved[0])
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "no runs of suite 'dcs'; did you mean 'docs'?\n"
+    assert "\x1b" not in llmops("runs", "ls", "--suite", "zzzz", "--store", saved[0]).stderr
+    done = llmops("runs", "ls", "--store", "nope.db")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("llmops: no store at nope.db; ")
+    assert "no runs yet" in llmops("runs", "ls").stderr
+
+
+def test_a_terminal_that_knows_only_ascii_gets_signs_it_can_show(llmops, tmp_path):
+    save(tmp_path / "runs.db", "finished", "pass", "fail", "undecided")
+    shown = llmops("report", "--store", "runs.db", PYTHONIOENCODING="ascii", LC_ALL="C").stdout
+    assert shown.isascii()
+    for expected in ("+ pass  f1 >= 0.0", "x fail  f1 >= 0.1", "? undecided  f1 >= 0.2", "f1 ^", "2 cases - 2"):
+        assert expected in shown, shown
+    assert shown.count("?") == 1
+    listed = llmops("runs", "ls", "--store", "runs.db", PYTHONIOENCODING="ascii", LC_ALL="C").stdout
+    assert "x 1 of 3 failed" in listed
+
+
+@pytest.mark.parametrize("words", [("runs", "ls"), ("runs", "show"), ("report",)])
+def test_no_line_in_a_pipe_ends_in_blanks(llmops, saved, words):
+    lines = llmops(*words, "--store", saved[0]).stdout.split("\n")
+    assert len(lines) > 2
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_forgetting_answers_without_a_terminal_needs_yes(llmops, tmp_path):
+    (tmp_path / "llmops.yaml").touch()
+    refused = llmops("cache", "clear")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("llmops: forgetting kept answers needs --yes")
+    assert len(refused.stderr.splitlines()) == 1
+    assert "no response cache" in llmops("cache", "clear", "--yes").stderr
+
+
+def test_the_reference_sets_defaults_as_code():
+    assert "Where to put it. Default: `.`. |" in reference()
 
 
 @pytest.mark.parametrize("words", [("ls",), ("show",), ("rm", "latest", "--yes"), ("export",)])

@@ -11,9 +11,10 @@ import math
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from llmops.errors import NotFoundError, did_you_mean
+from llmops.stats.descriptive import mean, quantile
 from llmops.types import Case, Result, Score, Usage
 
 MAX_DISTINCT = 200
@@ -21,30 +22,6 @@ OTHER = "other reasons"
 FAILED = "the case failed"
 NAMES = ("cases", "errors", "tokens_per_case", "latency_mean", "latency_p50", "latency_p95")
 _LATENCY = re.compile(r"latency_p(\d{1,2}(?:\.\d+)?|100)")
-
-
-def mean(values: Sequence[float] | array[float]) -> float:
-    """Arithmetic mean. Raises `ValueError` when there are no values."""
-    if not len(values):
-        raise ValueError("the mean of nothing")
-    try:
-        return math.fsum(values) / len(values)
-    except OverflowError:
-        return sum(value / len(values) for value in values)
-
-
-def quantile(values: Sequence[float] | array[float], q: float) -> float:
-    """The `q` quantile (0 to 1), interpolated linearly (type 7 of Hyndman & Fan 1996, numpy's default).
-
-    Raises `ValueError` when there are no values or `q` is out of range.
-    """
-    if not len(values) or not 0 <= q <= 1:
-        raise ValueError("a quantile needs values, and q from 0 to 1")
-    ordered = sorted(values)
-    position = (len(ordered) - 1) * q
-    below = math.floor(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
 
 
 class Aggregate:
@@ -87,6 +64,11 @@ class Aggregate:
     def index(self, case_id: str) -> int | None:
         """Place of a case in `column` and `error_counts`; None for a case that wasn't seen."""
         return self._index.get(_key(case_id))
+
+    def case_ids(self, places: Collection[int]) -> list[str] | None:
+        """Ids of the cases at these places; None when one is too long to have been kept."""
+        found = [key for key, place in self._index.items() if place in places]
+        return [key for key in found if isinstance(key, str)] if not any(isinstance(k, bytes) for k in found) else None
 
     def cases(self, variant: str, *, tag: str | None = None, group: str | None = None) -> int:
         """Cases with at least one trial."""

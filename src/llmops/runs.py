@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,13 +110,19 @@ def too_many_errors(record: RunRecord, aggregate: Aggregate) -> list[str]:
 class StoredResults:
     """Results of a saved run, read anew from its store at each pass."""
 
-    def __init__(self, location: str, run_id: str) -> None:
+    def __init__(self, location: str, run_id: str, only: Sequence[str] = ()) -> None:
         self._location = location
         self._run_id = run_id
+        self._only = only
 
     def __iter__(self) -> Iterator[Result]:
         with Store.open(self._location) as store:
-            yield from store.results(self._run_id)
+            results = store.results(self._run_id)
+            yield from results.of_cases(self._only) if self._only else results
+
+    def of_cases(self, case_ids: Sequence[str]) -> StoredResults:
+        """The results of these cases alone, found without reading the others."""
+        return StoredResults(self._location, self._run_id, case_ids)
 
 
 def open_saved(location: str, record: RunRecord, aggregate: Aggregate | None = None) -> Run:

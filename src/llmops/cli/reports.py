@@ -117,7 +117,9 @@ def _check_place(path: Path) -> None:
 def _unwritable(error: OSError, path: Path) -> LlmopsError:
     reason = (error.strerror or type(error).__name__).lower()
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-        return StoreError(f"can't write {path}: {reason}", hint="nothing was changed; make room, or choose another disk")
+        return StoreError(
+            f"can't write {path}: {reason}", hint="nothing was changed; make room, or choose another disk"
+        )
     return InputError(f"can't write {path}: {reason}", hint="name a file in a folder you may write to")
 
 
@@ -134,7 +136,9 @@ def _format(as_format: str | None, to: Path | None, as_json: bool) -> str:
         raise InputError(f"--to {to}: no report ends in {to.suffix or 'nothing'!r}", hint=hint)
     if asked in BY_SUFFIX.values() and by_suffix not in (None, asked):
         option = "--json" if as_json else f"--as {asked}"
-        raise InputError(f"{option} and --to {to} ask for different formats", hint="drop the option, or end it otherwise")
+        raise InputError(
+            f"{option} and --to {to} ask for different formats", hint="drop the option, or end it otherwise"
+        )
     return asked or str(by_suffix)
 
 

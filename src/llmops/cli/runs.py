@@ -43,7 +43,7 @@ def list_runs(
 
 
 def _saved(suite: str, limit: int, location: str) -> list[RunRecord]:
-    """The runs asked for; where there are none, stderr says why. Raises `NotFoundError` for a store that isn't there."""
+    """The runs asked for; if there are none, stderr says why. Raises `NotFoundError` when a named store is missing."""
     from llmops.config import store_location
     from llmops.store.database import Store
 
@@ -72,15 +72,12 @@ def _print_runs(records: list[RunRecord]) -> None:
     from llmops.reports.plain import printable
 
     names = ("run", "suite", "status", "cases", "gates", "started")
-    rows = [
-        (r.id, r.suite, shown_status(r), f"{r.cases:,}", _gates_in_short(r), _local_time(r.started_at)) for r in records
-    ]
-    rows = [tuple(printable(cell, one_line=True) for cell in row) for row in rows]
+    rows = [[printable(cell, one_line=True) for cell in _row(record)] for record in records]
     widest = sum(max(map(len, column)) + 2 for column in zip(names, *rows, strict=True))
     console = out()
     if widest > console.width:
         for run, suite, status, cases, gates, started in rows:
-            text = f"{run}\n  {suite}, {status}, {cases} cases, gates: {gates}\n  {started}"
+            text = f"{run}\n  {suite}, {status}, {cases} cases\n  gates: {gates}\n  {started}"
             console.print(text, markup=False)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -89,6 +86,11 @@ def _print_runs(records: list[RunRecord]) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _row(record: RunRecord) -> tuple[str, ...]:
+    started = _local_time(record.started_at)
+    return record.id, record.suite, shown_status(record), f"{record.cases:,}", _gates_in_short(record), started
 
 
 def shown_status(record: RunRecord) -> str:

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from llmops.aggregate import Aggregate, mean, quantile
+from llmops.aggregate import Aggregate
 from llmops.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_PASS, SuiteError, did_you_mean
+from llmops.stats.descriptive import mean, quantile
 from llmops.types import GateOutcome
 
 _RULE = re.compile(

@@ -40,6 +40,10 @@ def worth_reading(summary: Summary, results: Results, limit: int) -> list[CaseVi
 def collect(summary: Summary, results: Iterable[Result], places: list[int]) -> list[CaseView]:
     """The cases at these places of the aggregate, in this order. Reads the results once."""
     wanted = set(places)
+    narrow = getattr(results, "of_cases", None)  # a store finds a few cases without reading all
+    ids = summary.aggregate.case_ids(wanted) if narrow is not None and places else None
+    if narrow is not None and ids is not None:
+        results = narrow(ids)
     found: dict[int, CaseView] = {}
     for result in results:
         place = summary.aggregate.index(result.case.id)

@@ -7,7 +7,8 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llmops.aggregate import FAILED, Aggregate, mean, quantile
+from llmops.aggregate import FAILED, Aggregate
+from llmops.stats.descriptive import mean, quantile
 from llmops.types import MetricInfo, Results, RunRecord, Usage, VariantInfo
 
 BINS = 20

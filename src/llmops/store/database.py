@@ -16,7 +16,7 @@ from llmops.store.location import Place, open_place
 from llmops.store.schema import migrate, prepare
 from llmops.store.tables import RUNS
 from llmops.store.writer import ResultWriter
-from llmops.types import Results, RunRecord
+from llmops.types import RunRecord
 
 
 class Store:
@@ -103,7 +103,7 @@ class Store:
         with self._place.reading() as connection:
             return repository.list_runs(connection, limit, suite)
 
-    def results(self, run_id: str) -> Results:
+    def results(self, run_id: str) -> repository.SavedResults:
         """Results by case, variant and repeat in the run's order, as often as wanted. Raises `NotFoundError`."""
         with self._place.reading() as connection:
             repository.run_row(connection, run_id)

@@ -163,14 +163,19 @@ def delete_errors(connection: Connection, run_id: str) -> int:
 class SavedResults:
     """Results of a saved run in order, read in small batches at each pass; no transaction stays open between them."""
 
-    def __init__(self, place: Place, run_id: str) -> None:
+    def __init__(self, place: Place, run_id: str, only: Sequence[str] = ()) -> None:
         self._place = place
         self._run_id = run_id
+        self._only = only
+
+    def of_cases(self, case_ids: Sequence[str]) -> SavedResults:
+        """The results of these cases alone, found without reading the others."""
+        return SavedResults(self._place, self._run_id, case_ids)
 
     def __iter__(self) -> Iterator[Result]:
         with self._place.reading() as connection:
             key, record = run_row(connection, self._run_id)
-        reader = _Reader(key, record)
+        reader = _Reader(key, record, [name_key(case_id) for case_id in self._only])
         while True:
             with self._place.reading() as connection, _decoding(self._run_id, "a result"):
                 batch = reader.next_batch(connection)
@@ -180,8 +185,9 @@ class SavedResults:
 
 
 class _Reader:
-    def __init__(self, key: int, record: RunRecord) -> None:
+    def __init__(self, key: int, record: RunRecord, only: Sequence[str]) -> None:
         self._key = key
+        self._only = only
         self._variants = {variant.name: place for place, variant in enumerate(record.variants)}
         self._metrics = {metric.name: place for place, metric in enumerate(record.metrics)}
         self._names = {name_key(name): name for name in (*self._variants, *self._metrics)}
@@ -192,6 +198,8 @@ class _Reader:
         """Results of the next few cases, None at the end."""
         query = select(CASES.c.case_id, CASES.c.position, CASES.c.group_name, cast(CASES.c.body, Text))
         query = query.where(CASES.c.run_key == self._key).order_by(CASES.c.position, CASES.c.case_id)
+        if self._only:
+            query = query.where(CASES.c.case_id.in_(self._only))
         if self._after is not None:
             position, case_id = self._after
             later = and_(CASES.c.position == position, CASES.c.case_id > case_id)
