@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.aggregate import Aggregate
-from llmops.errors import EXIT_BACKEND_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, NotFoundError
+from llmops.errors import EXIT_BACKEND_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, NotFoundError, did_you_mean
 from llmops.evals.gating import exit_code
 from llmops.store.database import Store
-from llmops.types import Result, Results, RunRecord
+from llmops.types import GateOutcome, Result, Results, RunRecord
 
 MAX_ERROR_SHARE = 0.02  # more failed cases than this, and no gate that speaks of errors, is never a pass
 
@@ -33,12 +33,24 @@ class Run:
         return self.aggregate_of()
 
     @property
+    def gates(self) -> tuple[GateOutcome, ...]:
+        """What each gate said for each variant: `pass`, `fail` or `undecided`, with the value seen."""
+        return self.record.gates
+
+    @property
     def exit_code(self) -> int:
         """What `llmops eval` exits with for this run."""
         return run_exit_code(self.record, self.aggregate)
 
     def mean(self, variant: str, metric: str) -> float | None:
-        """Mean of a metric over scored cases, repeats averaged first; None when nothing was scored."""
+        """Mean of a metric over scored cases, repeats averaged first; None when nothing was scored.
+
+        Raises `NotFoundError` when the run has no such variant or metric.
+        """
+        for what, name, known in (("variant", variant, self.record.variants), ("metric", metric, self.record.metrics)):
+            there = [info.name for info in known]
+            if name not in there:
+                raise NotFoundError(f"the run has no {what} {name!r}", hint=did_you_mean(str(name), there))
         values = self.aggregate.values(variant, metric)
         return sum(values) / len(values) if len(values) else None
 
@@ -67,7 +79,7 @@ class Run:
         yield Text.from_ansi(self.render("terminal"))
 
     def __repr__(self) -> str:
-        return f"<Run {self.record.id} of {self.record.suite}: {self.record.status}, {self.record.cases} cases>"
+        return f"<Run {self.record.id} of {self.record.suite}: {shown_status(self.record)}, {self.record.cases} cases>"
 
 
 def _flat(result: Result) -> dict[str, Any]:
@@ -85,8 +97,15 @@ def _flat(result: Result) -> dict[str, Any]:
         "cached": output.cached,
         "error": output.error.message if output.error else None,
     }
-    row.update({name: score.value for name, score in result.scores.items()})
-    return row
+    scores = {f"{name}_score" if name in row else name: score.value for name, score in result.scores.items()}
+    return row | scores
+
+
+def shown_status(record: RunRecord) -> str:
+    """A run's status; `died` when it says that it is running and its process is gone."""
+    from llmops.reports.completeness import state
+
+    return state(record)
 
 
 def run_exit_code(record: RunRecord, aggregate: Aggregate) -> int:

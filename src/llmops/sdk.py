@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llmops.assembly import Selection, as_spec
+from llmops import arguments
+from llmops.assembly import Selection
 from llmops.config import load_config, store_location
 from llmops.datasets import Dataset, dataset_of
-from llmops.errors import InputError, NotFoundError
-from llmops.evals.suite import Limits, Suite, VariantSpec, load_suite
+from llmops.errors import InputError, NotFoundError, did_you_mean
+from llmops.evals.suite import Suite, load_suite
 from llmops.evaluation import Evaluation, RunOptions
-from llmops.registry import names
 from llmops.rescoring import Rescoring
 from llmops.runs import Run, make_run, open_saved
 from llmops.store.database import Store
@@ -31,12 +33,12 @@ def evaluate(
     fields: Mapping[str, Any] | None = None,
     variants: Mapping[str, Any] | None = None,
     metrics: Sequence[Any] | None = None,
-    gates: Sequence[str] = (),
+    gates: Sequence[str] | None = None,
     baseline: str | None = None,
     limits: Mapping[str, Any] | None = None,
     repeats: int | None = None,
     name: str = "",
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     sample: int | None = None,
     seed: int = 0,
     store: str | Path | None = None,
@@ -49,110 +51,136 @@ def evaluate(
 ) -> Run:
     """Score variants over a dataset and save the run, from a suite file or from objects.
 
-    With `suite`, the file says everything, and `dataset`, `variants`, `metrics`, `gates`, `limits`, `repeats` and
-    `baseline` replace its parts. Without, `dataset` (a path, or rows: mappings or `Case`s), `variants` (by name: a
-    function, a `Variant`, or a mapping as in a suite file) and `metrics` (names, short forms, functions or
-    `Metric`s) are needed. Works in scripts and in notebooks. Raises an `LlmopsError` on bad input and when
-    the store fails; a case that fails is data in the run.
+    With `suite`, the file says everything, and `dataset`, `fields`, `variants`, `metrics`, `gates`, `limits`,
+    `repeats` and `baseline` replace its parts. Without, `dataset` (a path, or rows: mappings or `Case`s), `variants`
+    (by name: a function, a `Variant`, or a mapping as in a suite file) and `metrics` (names, short forms, functions
+    or `Metric`s) are needed. `only` is a filter such as `tag:hard`, or a list of them. Works in scripts and in
+    notebooks. Raises an `LlmopsError` on bad input and when the store fails; a case that fails is data in the run.
     """
-    made = load_suite(Path(suite)) if suite is not None else _empty_suite(name or "evaluation")
-    made, rows = _with_objects(made, dataset, fields, variants, metrics, gates, baseline, limits, repeats, name)
-    options = RunOptions(
-        selection=Selection(tuple(only), sample, seed),
-        store=None if store is None else str(store),
-        cache=cache,
-        refresh=refresh,
-        record=None if record is None else Path(record),
-        replay=None if replay is None else Path(replay),
-        max_requests=max_requests,
-        max_tokens=max_tokens,
-    )
+    made = _empty_suite() if suite is None else load_suite(arguments.path_of("suite", suite))
+    made = _with_settings(made, variants, metrics, gates, baseline, limits, repeats, name)
+    made, rows = _with_dataset(made, dataset, fields)
+    _check_complete(made, rows)
+    options = _options(only, sample, seed, store, cache, refresh, record, replay, max_requests, max_tokens)
     return Evaluation(made, options, dataset=rows).run()
 
 
-def _empty_suite(name: str) -> Suite:
-    return Suite(name=name, base=Path.cwd(), dataset_path="", dataset_fields=None, variants=(), metrics=())
+def _empty_suite() -> Suite:
+    return Suite("evaluation", base=Path.cwd(), dataset_path="", dataset_fields=None, variants=(), metrics=())
 
 
-def _with_objects(
+def _with_settings(
     suite: Suite,
-    dataset: str | Path | Rows | None,
-    fields: Mapping[str, Any] | None,
     variants: Mapping[str, Any] | None,
     metrics: Sequence[Any] | None,
-    gates: Sequence[str],
+    gates: Sequence[str] | None,
     baseline: str | None,
     limits: Mapping[str, Any] | None,
     repeats: int | None,
     name: str,
-) -> tuple[Suite, Dataset | None]:
-    rows = None
-    if isinstance(dataset, (str, Path)):
-        suite = replace(suite, dataset_path=str(Path(dataset).resolve()), dataset_fields=fields)
-    elif dataset is not None:
-        rows = dataset_of(dataset, fields=fields, name=name or suite.dataset_name or "rows")
+) -> Suite:
     if variants is not None:
-        suite = replace(suite, variants=tuple(variant_spec(n, v) for n, v in variants.items()))
+        suite = replace(suite, variants=arguments.variants_of(variants))
+        if suite.baseline not in [variant.name for variant in suite.variants]:
+            suite = replace(suite, baseline=None)
     if metrics is not None:
-        suite = replace(suite, metrics=tuple(as_spec(metric) for metric in metrics))
-    if gates:
-        suite = replace(suite, gates=tuple((rule, "") for rule in gates))
-    suite = replace(
-        suite,
-        name=name or suite.name,
-        baseline=baseline or suite.baseline,
-        limits=_limits(suite.limits, limits),
-        repeats=suite.repeats if repeats is None else repeats,
-    )
-    for what, given in (
-        ("dataset", suite.dataset_path or rows),
-        ("variants", suite.variants),
-        ("metrics", suite.metrics),
-    ):
+        suite = replace(suite, metrics=arguments.metrics_of(metrics))
+    if gates is not None:
+        rules = arguments.texts_of("gates", gates, 'gates=["token_f1 >= 0.6"]')
+        suite = replace(suite, gates=tuple((rule, "") for rule in rules))
+    if baseline is not None:
+        suite = replace(suite, baseline=arguments.baseline_of(baseline, suite.variants))
+    if limits is not None:
+        suite = replace(suite, limits=arguments.limits_of(suite.limits, limits))
+    if repeats is not None:
+        suite = replace(suite, repeats=arguments.whole("repeats", repeats, 1, 1000))
+    return replace(suite, name=arguments.text_of("name", name) or suite.name)
+
+
+def _with_dataset(
+    suite: Suite, dataset: str | Path | Rows | None, fields: Mapping[str, Any] | None
+) -> tuple[Suite, Dataset | None]:
+    if dataset is None:
+        return (suite if fields is None else replace(suite, dataset_fields=fields)), None
+    if isinstance(dataset, (str, Path)):
+        path = arguments.path_of("dataset", dataset).resolve()
+        return replace(suite, dataset_path=str(path), dataset_fields=fields, dataset_name="", dataset_where=""), None
+    return suite, dataset_of(arguments.rows_of(dataset), fields=fields)
+
+
+def _check_complete(suite: Suite, rows: Dataset | None) -> None:
+    there = {
+        "dataset": rows is not None or suite.dataset_path,
+        "variants": suite.variants,
+        "metrics": suite.metrics,
+    }
+    for what, given in there.items():
         if not given:
             raise InputError(f"evaluate needs {what}", hint=f"pass a suite file, or {what}=…")
-    if suite.repeats < 1:
-        raise InputError(f"repeats is {suite.repeats}", hint="1 or more")
-    return suite, rows
 
 
-def _limits(old: Limits, given: Mapping[str, Any] | None) -> Limits:
-    try:
-        return replace(old, **(given or {}))
-    except TypeError as error:
-        raise InputError(f"limits: {error}", hint=f"known: {', '.join(vars(old))}") from None
+def _options(
+    only: str | Sequence[str],
+    sample: int | None,
+    seed: int,
+    store: str | Path | None,
+    cache: bool,
+    refresh: bool,
+    record: str | Path | None,
+    replay: str | Path | None,
+    max_requests: int | None,
+    max_tokens: int | None,
+) -> RunOptions:
+    if record is not None and replay is not None:
+        raise InputError("record and replay can't go together", hint="record first, then replay")
+    if refresh and not cache:
+        raise InputError("refresh keeps new answers, cache=False keeps none", hint="give one of them")
+    filters = (only,) if isinstance(only, str) else arguments.texts_of("only", only, 'only=["tag:hard"]')
+    size = None if sample is None else arguments.whole("sample", sample, 1)
+    return RunOptions(
+        selection=Selection(filters, size, arguments.whole("seed", seed, -(2**62))),
+        store=None if store is None else str(arguments.path_of("store", store)),
+        cache=bool(cache),
+        refresh=bool(refresh),
+        record=None if record is None else arguments.path_of("record", record),
+        replay=None if replay is None else arguments.path_of("replay", replay),
+        max_requests=None if max_requests is None else arguments.whole("max_requests", max_requests, 0),
+        max_tokens=None if max_tokens is None else arguments.whole("max_tokens", max_tokens, 0),
+    )
 
 
-def variant_spec(name: str, value: Any) -> VariantSpec:
-    """A variant from Python: a mapping as in a suite file, a function, a LangChain runnable or a `Variant`."""
-    if isinstance(value, Mapping):
-        kinds = [kind for kind in names("variants") if kind in value]
-        if len(kinds) != 1:
-            raise InputError(f"variant {name!r} needs exactly one of {', '.join(names('variants'))}")
-        return VariantSpec(name, kinds[0], dict(value))
-    kind = "langchain" if hasattr(value, "ainvoke") else "python"
-    if isinstance(value, str) or not (callable(value) or hasattr(value, "ainvoke") or hasattr(value, "answer")):
-        raise InputError(f"variant {name!r} is {type(value).__name__}, not a function, a mapping or a variant")
-    return VariantSpec(name, kind, {kind: value})
+def open_run(reference: str | Path = "latest", *, store: str | Path | None = None) -> Run:
+    """A saved run: an id, the start of one, `latest`, a suite's name, or the path of an exported run file.
 
-
-def open_run(reference: str = "latest", *, store: str | Path | None = None) -> Run:
-    """A saved run: an id, the start of one, `latest`, a suite's name, or the path of an exported run file."""
-    if reference.endswith((".jsonl", ".jsonl.gz")) and Path(reference).is_file():
-        record, results = open_run_file(Path(reference))
-        return make_run(record, results)
+    Raises `NotFoundError` when there is no such run or file.
+    """
+    text = arguments.text_of("a run", str(reference) if isinstance(reference, Path) else reference)
+    if text.endswith((".jsonl", ".jsonl.gz")):
+        if not os.path.isfile(text):  # unlike Path.is_file it also takes a name that no file can have
+            raise NotFoundError(f"no file {text[:200]!r}", hint="llmops runs export writes run files")
+        return make_run(*open_run_file(Path(text)))
     location = _location(store)
     with Store.open(location, create=False) as opened:
-        return open_saved(location, opened.find(reference))
+        return open_saved(location, opened.find(text))
 
 
 def list_runs(*, suite: str = "", limit: int = 50, store: str | Path | None = None) -> list[RunRecord]:
-    """Heads of saved runs, newest first. An empty list when there is no store yet."""
+    """Heads of saved runs, newest first. An empty list when there are no runs yet.
+
+    Raises `NotFoundError` when there are runs and none is of `suite`.
+    """
+    limit = arguments.whole("limit", limit, 1)
+    location = _location(store)
     try:
-        with Store.open(_location(store), create=False) as opened:
-            return opened.runs(limit=limit, suite=suite)
+        opened = Store.open(location, create=False)
     except NotFoundError:
         return []
+    with opened:
+        found = opened.runs(limit=limit, suite=arguments.text_of("suite", suite))
+        others = opened.runs(limit=1000) if suite and not found else []
+    if others:
+        raise NotFoundError(f"no run of {suite!r}", hint=did_you_mean(suite, (other.suite for other in others)))
+    return found
 
 
 def delete_run(run_id: str, *, store: str | Path | None = None) -> None:
@@ -172,15 +200,17 @@ def masked(location: str) -> str:
 
 
 def _location(store: str | Path | None) -> str:
-    return store_location(None if store is None else str(store))
+    return store_location(None if store is None else str(arguments.path_of("store", store)))
 
 
-def score_run(reference: str, suite: str | Path | Suite, *, store: str | Path | None = None) -> Run:
+def score_run(reference: str | Path, suite: str | Path | Suite, *, store: str | Path | None = None) -> Run:
     """Score a saved run's outputs again with a suite's metrics and gates, as a new run; nothing is generated."""
     old = open_run(reference, store=store)
-    made = suite if isinstance(suite, Suite) else load_suite(Path(suite))
+    made = suite if isinstance(suite, Suite) else load_suite(arguments.path_of("suite", suite))
     options = RunOptions(store=None if store is None else str(store))
-    return Rescoring(old, Evaluation(made, options)).run()
+    rescoring = Rescoring(old, Evaluation(made, options))
+    with ThreadPoolExecutor(1) as thread:  # a notebook's own thread already has a running loop
+        return thread.submit(rescoring.run).result()
 
 
 def load_prompt(reference: str, *, root: str | Path | None = None) -> Prompt:

@@ -1,4 +1,4 @@
-"""The files `llmops init` writes: one prompt, six cases, one suite on the built-in extractive backend."""
+"""The files `llmops init` writes: two prompts, ten cases, one suite on the built-in extractive backend."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from llmops.errors import InputError
 
 PROMPT = """\
 ---
-description: Answers a question from the given context only
+description: {description}
 inputs:
   question: string
   context: string
-parameters:
-  max_sentences: {sentences}
+parameters: {parameters}
 ---
 system:
 {style}
@@ -26,42 +25,45 @@ Context:
 Question: {{{{ question }}}}
 """
 
-OPENING = (
+HOURS = (
     "The library opens at 9:00 from Monday to Friday and at 10:00 on Saturday. It stays closed on Sunday. "
-    "The reading room closes half an hour before the library does."
+    "The reading room closes half an hour before the library does. The library closes at 20:00 on every day it opens."
 )
 LOANS = (
-    "Books may be kept for 28 days and renewed twice. Films may be kept for 7 days and not renewed. "
-    "A late book costs 20 cents a day, up to 8 euros."
+    "Books may be kept for 28 days. A loan of books may be renewed twice unless somebody else waits for them. "
+    "Films may be kept for 7 days. A loan of films can't be renewed. A late book costs 20 cents a day, up to 8 euros."
+)
+CARDS = (
+    "A library card costs 15 euros a year. Children and students pay nothing for a library card. "
+    "A lost card is replaced for 5 euros within two days. "
+    "To get a card, bring a photo identification and a letter that shows your address."
 )
 CASES = [
-    ("opening-saturday", "When does the library open on Saturday?", OPENING, "10:00", "opening"),
-    ("opening-sunday", "Is the library open on Sunday?", OPENING, "It stays closed on Sunday.", "opening"),
-    (
-        "reading-room",
-        "When does the reading room close?",
-        OPENING,
-        "half an hour before the library does",
-        "opening",
-    ),
-    ("loan-books", "How long may books be kept?", LOANS, "28 days", "loans"),
-    ("loan-films", "How long may films be kept?", LOANS, "7 days", "loans"),
-    ("late-fee", "What does a late book cost a day?", LOANS, "20 cents a day", "loans"),
+    ("opening-saturday", "When does the library open on Saturday?", HOURS, "10:00", "hours", "short"),
+    ("opening-sunday", "Is the library open on Sunday?", HOURS, "closed on Sunday", "hours", "short"),
+    ("reading-room", "When does the reading room close?", HOURS, "half an hour before the library", "hours", "long"),
+    ("loan-films", "How long may films be kept?", LOANS, "7 days", "loans", "short"),
+    ("renew-books", "When may a loan of books be renewed?", LOANS, "unless somebody else waits", "loans", "long"),
+    ("late-book", "What does a late book cost?", LOANS, "20 cents a day, up to 8 euros", "loans", "long"),
+    ("card-price", "What does a library card cost a year?", CARDS, "15 euros", "cards", "short"),
+    ("card-students", "What do students pay for a library card?", CARDS, "nothing", "cards", "short"),
+    ("card-lost", "What does it cost to replace a lost card?", CARDS, "5 euros", "cards", "short"),
+    ("card-papers", "What must I bring to get a card?", CARDS, "a letter that shows your address", "cards", "long"),
 ]
 
 SUITE = """\
-description: Answers come from the context and stay short
+description: Answers come from the context, are complete and stay short
 dataset:
   path: data/first.jsonl
-  fields: {id: id, inputs.question: question, inputs.context: context, expected: answer, tags: tags}
+  fields: {id: id, inputs.question: question, inputs.context: context, expected: answer, tags: tags, group: topic}
 variants:
-  one-sentence: {prompt: answer, backend: extractive}
-  two-sentences: {prompt: answer-longer, backend: extractive}
+  full: {prompt: answer, backend: extractive}
+  brief: {prompt: answer-brief, backend: extractive}
   # with a model server:
   # served: {prompt: answer, backend: {openai_http: {base_url: "http://localhost:8000/v1", model: NAME}}}
-baseline: one-sentence
-metrics: [token_f1, contains, {length: words}]
-gates: ["contains >= 0.6", "errors <= 1%"]
+baseline: full
+metrics: [contains, token_f1, {length: words}]
+gates: ["contains >= 0.9 for variant:full", "contains >= 0.9 for tag:short", "errors <= 1%"]
 """
 
 
@@ -84,13 +86,23 @@ def write_skeleton(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _files() -> dict[str, str]:
     rows = [
-        {"id": name, "question": question, "context": context, "answer": answer, "tags": [tag]}
-        for name, question, context, answer, tag in CASES
+        {"id": name, "question": question, "context": context, "answer": answer, "topic": topic, "tags": [tag]}
+        for name, question, context, answer, topic, tag in CASES
     ]
+    full = PROMPT.format(
+        description="Answers a question from the given context only",
+        parameters="{max_sentences: 2}",
+        style="Answer from the context only, and completely.",
+    )
+    brief = PROMPT.format(
+        description="The same, as short as it can be",
+        parameters="{max_sentences: 1, max_tokens: 12}",
+        style="Answer from the context only, in a dozen words at most.",
+    )
     return {
         "llmops.yaml": "# Settings of this project; every key is optional.\nprompts: prompts\n",
-        "prompts/answer.prompt.md": PROMPT.format(sentences=1, style="Answer in one sentence, from the context only."),
-        "prompts/answer-longer.prompt.md": PROMPT.format(sentences=2, style="Answer from the context only."),
+        "prompts/answer.prompt.md": full,
+        "prompts/answer-brief.prompt.md": brief,
         "evals/first.yaml": SUITE,
         "evals/data/first.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
         ".gitignore": ".llmops/\n",

@@ -101,17 +101,15 @@ def shown_status(record: RunRecord) -> str:
 
 
 def _gates_in_short(record: RunRecord) -> str:
-    """`✓ 4 passed`, `✗ 1 of 4 failed` or `? 4 of 4 undecided`; an unfinished run decides nothing."""
+    """`✓ 4 passed`, `✗ 1 of 4 failed` or `? 4 of 4 undecided`; no gate of an unfinished run counts as passed."""
     gates = record.gates
     if not gates:
         return "–"
-    if shown_status(record) != "finished":
-        return "? undecided"
-    for outcome, word in (("fail", "✗ {} of {} failed"), ("undecided", "? {} of {} undecided")):
-        found = sum(gate.outcome == outcome for gate in gates)
-        if found:
-            return word.format(found, len(gates))
-    return f"✓ {len(gates)} passed"
+    failed = sum(gate.outcome == "fail" for gate in gates)
+    if failed:
+        return f"✗ {failed} of {len(gates)} failed"
+    passed = sum(gate.outcome == "pass" for gate in gates) if record.status == "finished" else 0
+    return f"✓ {passed} passed" if passed == len(gates) else f"? {len(gates) - passed} of {len(gates)} undecided"
 
 
 def _local_time(moment: str) -> str:
