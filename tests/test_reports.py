@@ -454,8 +454,9 @@ def test_junit_of_an_unfinished_run_is_an_error_where_a_variant_lacks_answers_or
     [
         ("interrupted", None, "interrupted after 12 of 200 answers"),
         ("failed", None, "failed after 12 of 200 answers"),
-        ("running", None, "died after 12 of 200 answers"),
-        ("running", {"host": "elsewhere", "pid": 1, "started": "1"}, "died after 12 of 200 answers"),
+        ("running", None, "still running, 12 of 200 answers so far"),
+        ("running", {"host": "elsewhere", "pid": 1, "started": "1"}, "still running, 12 of 200 answers so far"),
+        ("running", {**this_process(), "started": "1"}, "died after 12 of 200 answers"),
         ("running", this_process(), "still running, 12 of 200 answers so far"),
     ],
 )

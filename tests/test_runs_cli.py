@@ -197,7 +197,7 @@ ENDINGS: list[tuple[RunStatus, tuple[str, ...], str, str]] = [
     ("stopped", ("fail", "undecided"), "stopped", "✗ 1 of 2 failed"),
     ("interrupted", ("pass",), "interrupted", "? 1 of 1 undecided"),
     ("failed", ("pass",), "failed", "? 1 of 1 undecided"),
-    ("running", ("pass",), "died", "? 1 of 1 undecided"),
+    ("running", ("pass",), "running", "? 1 of 1 undecided"),
 ]
 
 

@@ -23,6 +23,13 @@ def is_alive(mark: Mapping[str, Any] | None) -> bool:
     return pid != os.getpid() and _started(pid) == mark["started"]
 
 
+def has_ended(mark: Mapping[str, Any] | None) -> bool:
+    """True when the marked process certainly ran on this host and ended; false when nobody can tell from here."""
+    if not mark or mark.get("host") != platform.node() or mark.get("started") is None:
+        return False
+    return _started(int(mark["pid"])) != mark["started"]
+
+
 def _started(pid: int) -> str | None:
     """Start time in clock ticks since boot (field 22 of proc(5)'s stat), where there is /proc."""
     try:

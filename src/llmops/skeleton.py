@@ -26,7 +26,7 @@ Question: {{{{ question }}}}
 """
 
 HOURS = (
-    "The library opens at 9:00 from Monday to Friday and at 10:00 on Saturday. It stays closed on Sunday. "
+    "On Saturday the library opens at 10:00, from Monday to Friday at 9:00. It stays closed on Sunday. "
     "The reading room closes half an hour before the library does. The library closes at 20:00 on every day it opens."
 )
 LOANS = (
@@ -39,16 +39,16 @@ CARDS = (
     "To get a card, bring a photo identification and a letter that shows your address."
 )
 CASES = [
-    ("opening-saturday", "When does the library open on Saturday?", HOURS, "10:00", "hours", "short"),
-    ("opening-sunday", "Is the library open on Sunday?", HOURS, "closed on Sunday", "hours", "short"),
-    ("reading-room", "When does the reading room close?", HOURS, "half an hour before the library", "hours", "long"),
-    ("loan-films", "How long may films be kept?", LOANS, "7 days", "loans", "short"),
-    ("renew-books", "When may a loan of books be renewed?", LOANS, "unless somebody else waits", "loans", "long"),
-    ("late-book", "What does a late book cost?", LOANS, "20 cents a day, up to 8 euros", "loans", "long"),
-    ("card-price", "What does a library card cost a year?", CARDS, "15 euros", "cards", "short"),
-    ("card-students", "What do students pay for a library card?", CARDS, "nothing", "cards", "short"),
-    ("card-lost", "What does it cost to replace a lost card?", CARDS, "5 euros", "cards", "short"),
-    ("card-papers", "What must I bring to get a card?", CARDS, "a letter that shows your address", "cards", "long"),
+    ("opening-saturday", "When does the library open on Saturday?", HOURS, "10:00", "hours", "fact"),
+    ("opening-sunday", "Is the library open on Sunday?", HOURS, "closed on Sunday", "hours", "fact"),
+    ("reading-room", "When does the reading room close?", HOURS, "half an hour before the library", "hours", "details"),
+    ("loan-films", "How long may films be kept?", LOANS, "7 days", "loans", "fact"),
+    ("renew-books", "When may a loan of books be renewed?", LOANS, "unless somebody else waits for them", "loans", "details"),
+    ("late-book", "What does a late book cost?", LOANS, "20 cents a day, up to 8 euros", "loans", "details"),
+    ("card-price", "What does a library card cost a year?", CARDS, "15 euros", "cards", "fact"),
+    ("card-students", "What do students pay for a library card?", CARDS, "nothing", "cards", "fact"),
+    ("card-lost", "What does it cost to replace a lost card?", CARDS, "5 euros", "cards", "fact"),
+    ("card-papers", "What must I bring to get a card?", CARDS, "a letter that shows your address", "cards", "details"),
 ]
 
 SUITE = """\
@@ -63,7 +63,10 @@ variants:
   # served: {prompt: answer, backend: {openai_http: {base_url: "http://localhost:8000/v1", model: NAME}}}
 baseline: full
 metrics: [contains, token_f1, {length: words}]
-gates: ["contains >= 0.9 for variant:full", "contains >= 0.9 for tag:short", "errors <= 1%"]
+gates: # each holds for every variant, unless it names one
+  - contains >= 0.9 for variant:full
+  - contains >= 0.9 for tag:fact
+  - errors <= 1%
 """
 
 

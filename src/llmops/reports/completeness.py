@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmops.process import is_alive, this_process
+from llmops.process import has_ended
 from llmops.types import RunRecord
 
 _ENDINGS = {"stopped": "was stopped", "interrupted": "was interrupted", "failed": "failed", "died": "died"}
@@ -12,8 +12,7 @@ def state(record: RunRecord) -> str:
     """The run's status; `died` when it says it is running and its process is no longer there."""
     if record.status != "running":
         return record.status
-    mark = record.environment.get("process")
-    return "running" if mark == this_process() or is_alive(mark) else "died"
+    return "died" if has_ended(record.environment.get("process")) else "running"
 
 
 def incomplete(record: RunRecord, answers: int) -> str:
