@@ -1,4 +1,4 @@
-"""What Python code passes to `evaluate`, checked like a suite file: anything wrong is one line that says what is meant."""
+"""What Python code passes to `evaluate`, checked as a suite file is: anything wrong is one line."""
 
 from __future__ import annotations
 

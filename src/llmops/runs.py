@@ -9,6 +9,7 @@ from typing import Any
 from llmops.aggregate import Aggregate
 from llmops.errors import EXIT_BACKEND_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, NotFoundError, did_you_mean
 from llmops.evals.gating import exit_code
+from llmops.reports.completeness import state
 from llmops.store.database import Store
 from llmops.types import GateOutcome, Result, Results, RunRecord
 
@@ -79,7 +80,7 @@ class Run:
         yield Text.from_ansi(self.render("terminal"))
 
     def __repr__(self) -> str:
-        return f"<Run {self.record.id} of {self.record.suite}: {shown_status(self.record)}, {self.record.cases} cases>"
+        return f"<Run {self.record.id} of {self.record.suite}: {state(self.record)}, {self.record.cases} cases>"
 
 
 def _flat(result: Result) -> dict[str, Any]:
@@ -99,13 +100,6 @@ def _flat(result: Result) -> dict[str, Any]:
     }
     scores = {f"{name}_score" if name in row else name: score.value for name, score in result.scores.items()}
     return row | scores
-
-
-def shown_status(record: RunRecord) -> str:
-    """A run's status; `died` when it says that it is running and its process is gone."""
-    from llmops.reports.completeness import state
-
-    return state(record)
 
 
 def run_exit_code(record: RunRecord, aggregate: Aggregate) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -156,7 +157,7 @@ def open_run(reference: str | Path = "latest", *, store: str | Path | None = Non
     """
     text = arguments.text_of("a run", str(reference) if isinstance(reference, Path) else reference)
     if text.endswith((".jsonl", ".jsonl.gz")):
-        if not os.path.isfile(text):  # unlike Path.is_file it also takes a name that no file can have
+        if not os.path.isfile(text):  # noqa: PTH113  (Path.is_file raises on a name too long for a file)
             raise NotFoundError(f"no file {text[:200]!r}", hint="llmops runs export writes run files")
         return make_run(*open_run_file(Path(text)))
     location = _location(store)
@@ -209,7 +210,11 @@ def score_run(reference: str | Path, suite: str | Path | Suite, *, store: str | 
     made = suite if isinstance(suite, Suite) else load_suite(arguments.path_of("suite", suite))
     options = RunOptions(store=None if store is None else str(store))
     rescoring = Rescoring(old, Evaluation(made, options))
-    with ThreadPoolExecutor(1) as thread:  # a notebook's own thread already has a running loop
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return rescoring.run()
+    with ThreadPoolExecutor(1) as thread:  # a notebook's own thread has a running loop; this one has none
         return thread.submit(rescoring.run).result()
 
 

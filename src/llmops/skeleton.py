@@ -30,7 +30,7 @@ HOURS = (
     "The reading room closes half an hour before the library does. The library closes at 20:00 on every day it opens."
 )
 LOANS = (
-    "Books may be kept for 28 days. A loan of books may be renewed twice unless somebody else waits for them. "
+    "Books may be kept for 28 days. A loan of books may be renewed twice unless others wait for them. "
     "Films may be kept for 7 days. A loan of films can't be renewed. A late book costs 20 cents a day, up to 8 euros."
 )
 CARDS = (
@@ -41,14 +41,14 @@ CARDS = (
 CASES = [
     ("opening-saturday", "When does the library open on Saturday?", HOURS, "10:00", "hours", "fact"),
     ("opening-sunday", "Is the library open on Sunday?", HOURS, "closed on Sunday", "hours", "fact"),
-    ("reading-room", "When does the reading room close?", HOURS, "half an hour before the library", "hours", "details"),
+    ("reading-room", "When does the reading room close?", HOURS, "half an hour before the library", "hours", "terms"),
     ("loan-films", "How long may films be kept?", LOANS, "7 days", "loans", "fact"),
-    ("renew-books", "When may a loan of books be renewed?", LOANS, "unless somebody else waits for them", "loans", "details"),
-    ("late-book", "What does a late book cost?", LOANS, "20 cents a day, up to 8 euros", "loans", "details"),
+    ("renew-books", "When may a loan of books be renewed?", LOANS, "unless others wait for them", "loans", "terms"),
+    ("late-book", "What does a late book cost?", LOANS, "20 cents a day, up to 8 euros", "loans", "terms"),
     ("card-price", "What does a library card cost a year?", CARDS, "15 euros", "cards", "fact"),
     ("card-students", "What do students pay for a library card?", CARDS, "nothing", "cards", "fact"),
     ("card-lost", "What does it cost to replace a lost card?", CARDS, "5 euros", "cards", "fact"),
-    ("card-papers", "What must I bring to get a card?", CARDS, "a letter that shows your address", "cards", "details"),
+    ("card-papers", "What must I bring to get a card?", CARDS, "a letter that shows your address", "cards", "terms"),
 ]
 
 SUITE = """\

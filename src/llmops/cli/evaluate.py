@@ -110,7 +110,8 @@ def score(
     """Score a saved run again with a suite's metrics, without asking any model."""
     from llmops import sdk
 
-    scored = sdk.score_run(run, suite, store=store or None)
+    with _prints_on_stderr():
+        scored = sdk.score_run(run, suite, store=store or None)
     _finish([scored], output or [], as_json, show=True)
 
 

@@ -89,15 +89,10 @@ def _print_runs(records: list[RunRecord]) -> None:
 
 
 def _row(record: RunRecord) -> tuple[str, ...]:
-    started = _local_time(record.started_at)
-    return record.id, record.suite, shown_status(record), f"{record.cases:,}", _gates_in_short(record), started
-
-
-def shown_status(record: RunRecord) -> str:
-    """A run's status as people read it: `died` when it says running and its process is gone."""
     from llmops.reports.completeness import state
 
-    return state(record)
+    started = _local_time(record.started_at)
+    return record.id, record.suite, state(record), f"{record.cases:,}", _gates_in_short(record), started
 
 
 def _gates_in_short(record: RunRecord) -> str:
