@@ -132,7 +132,8 @@ def compare(delay: float, cases: int, concurrency: int, rounds: int) -> None:
             (b.wall_s - bare_start.wall_s) / (o.wall_s - start.wall_s) for b, o in zip(bare, ours, strict=True)
         )
         print(
-            f"start-up of llmops eval: {start.wall_s:.2f} s, {start.memory_mb:.0f} MB; rate against the bare loop: {ratio:.2f}"
+            f"start-up of llmops eval: {start.wall_s:.2f} s, {start.memory_mb:.0f} MB; "
+            f"rate against the bare loop: {ratio:.2f}"
         )
         if ideal:
             over = (median(ours).wall_s - start.wall_s) / ideal - 1

@@ -27,7 +27,7 @@ def has_ended(mark: Mapping[str, Any] | None) -> bool:
     """True when the marked process certainly ran on this host and ended; false when nobody can tell from here."""
     if not mark or mark.get("host") != platform.node() or mark.get("started") is None:
         return False
-    return _started(int(mark["pid"])) != mark["started"]
+    return bool(_started(int(mark["pid"])) != mark["started"])
 
 
 def _started(pid: int) -> str | None:
