@@ -148,11 +148,21 @@ def test_rm_deletes_nothing_when_one_of_the_names_is_wrong(llmops, saved):
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
 def test_an_exported_file_holds_the_same_run(llmops, saved, tmp_path, name):
     path, old, _ = saved
+    with Store.open(path) as store:
+        old = store.update_run(old.id, status="stopped")  # a finished one has a result for every trial
     assert llmops("runs", "export", "docs", "--to", tmp_path / name, "--store", path).returncode == 0
     head, rows = open_run_file(tmp_path / name)
     with Store.open(path) as store:
         assert head == old
         assert list(rows) == list(store.results(old.id))
+
+
+def test_a_file_that_lost_its_end_is_no_whole_run(llmops, saved, tmp_path):
+    lines = llmops("runs", "export", "docs", "--store", saved[0]).stdout
+    (tmp_path / "cut.jsonl").write_text(lines)
+    done = llmops("report", tmp_path / "cut.jsonl")
+    assert done.returncode == 2
+    assert "after 3 of 4 results" in done.stderr
 
 
 def test_export_without_a_file_prints_json_lines(llmops, saved):

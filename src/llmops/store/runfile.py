@@ -102,16 +102,20 @@ def open_run_file(path: Path) -> tuple[RunRecord, Results]:
     if version != FORMAT:
         raise InputError(f"a run file of format {version!r:.40}", where=where, hint="upgrade: pip install -U llmops")
     try:
-        return record_of(head), _FileResults(path)
+        record = record_of(head)
+        return record, _FileResults(path, record)
     except ShapeError as error:
         raise InputError(f"not a run: {error}", where=where) from None
 
 
 class _FileResults:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, record: RunRecord) -> None:
         self._path = path
+        complete = record.status == "finished"
+        self._expected = record.cases * record.repeats * len(record.variants) if complete else 0
 
     def __iter__(self) -> Iterator[Result]:
+        number = found = 0
         for number, line in _lines(self._path):
             if number == 1 or not line.strip():
                 continue
@@ -120,6 +124,10 @@ class _FileResults:
                 yield result_of(_parse(line, where))
             except ShapeError as error:
                 raise InputError(f"not a result: {error}", where=where) from None
+            found += 1
+        if found < self._expected:
+            message = f"the file ends after {found:,} of {self._expected:,} results"
+            raise InputError(message, where=f"{self._path}:{number}", hint="copy it again: it is cut short")
 
 
 def _parse(line: bytes, where: str) -> dict[str, Any]:
