@@ -106,6 +106,12 @@ def test_the_command_reference_is_current(root):
     assert (root / "docs" / "cli.md").read_text("utf-8") == reference(), "run: make docs"
 
 
+def test_the_schema_for_editors_is_current(root):
+    from llmops.cli.reference import schema
+
+    assert (root / "docs" / "suite.schema.json").read_text("utf-8") == schema(), "run: make docs"
+
+
 def test_every_command_and_option_has_help():
     from llmops.cli.main import app
     from llmops.cli.reference import commands

@@ -1,7 +1,8 @@
-"""Writes docs/cli.md from the commands themselves: `python -m llmops.cli.reference`."""
+"""Writes docs/cli.md and docs/suite.schema.json from the code itself: `python -m llmops.cli.reference`."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,14 @@ def _row(parameter: Any) -> str:
     return f"| {flags}{f' `{metavar}`' if metavar else ''} | {meaning} |\n".replace("PATH|URL", "PATH\\|URL")
 
 
+def schema() -> str:
+    """The JSON Schema of suite files, as text."""
+    from llmops.evals.suite_schema import json_schema
+
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
-    target = Path("docs/cli.md")
-    target.write_text(reference(), "utf-8")
-    sys.stdout.write(f"wrote {target}\n")
+    for target, text in ((Path("docs/cli.md"), reference()), (Path("docs/suite.schema.json"), schema())):
+        target.write_text(text, "utf-8")
+        sys.stdout.write(f"wrote {target}\n")
