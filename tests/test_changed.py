@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.evals.changed import python_dependencies, why_run
+from llmops.evals.changed import changed_imports, matching, python_dependencies, why_run
 
 
 def names(folder: Path, path: str) -> set[str]:
@@ -70,7 +70,55 @@ def test_reasons_name_the_part_and_the_file(tmp_path: Path, monkeypatch: pytest.
         "dataset data changed",
         "metric evals/metrics.py changed",
     ]
-    assert why_run(suite, {"prompt": [top / "prompts"]}, {top / "prompts/x"}) == []  # gone: not a folder any more
+    gone = {"dataset": [top / "gone"]}
+    assert why_run(suite, gone, {top / "gone/x.jsonl"}) == ["dataset gone changed"]
+    assert why_run(suite, gone, {top / "gone.jsonl"}) == []
+
+
+def test_a_submodule_is_listed_by_its_name_only(tmp_path: Path) -> None:
+    top = tmp_path.resolve()
+    parts = {"dataset": [top / "vendor/data/x.jsonl"]}
+    assert why_run(top / "s.yaml", parts, {top / "vendor"})
+    assert not why_run(top / "s.yaml", parts, {top / "vendors"})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("*.md", "a.md", True),
+        ("*.md", "x/a.md", False),
+        ("**/*.md", "a.md", True),
+        ("**/*.md", "x/y/a.md", True),
+        ("x/**", "x/y/a.md", True),
+        ("x/**", "xy/a.md", False),
+        ("x", "x/y/a.md", True),
+        ("./x/", "x/a.md", True),
+        ("x/*", "x/y/a.md", False),
+        ("x/**/y/**/z.py", "x/y/z.py", True),
+        ("x/**/y/**/z.py", "x/1/y/2/3/z.py", True),
+        ("x/**/y/**/z.py", "x/1/z.py", False),
+        ("[ab]?.md", "b1.md", True),
+        ("../other/*.md", "../other/a.md", True),
+        ("../other/*.md", "other/a.md", False),
+        ("/".join(["**"] * 40) + "/z", "/".join("y" * 60), False),
+    ],
+)
+def test_globs_match_paths_that_are_gone(tmp_path: Path, pattern: str, path: str, expected: bool) -> None:
+    base = tmp_path.resolve() / "b[1]"
+    changed = base.parent / path[3:] if path.startswith("../") else base / path
+    assert (list(matching(pattern, base, {changed})) == [changed]) is expected
+
+
+def test_imports_of_deleted_modules_are_found(tmp_path: Path) -> None:
+    top = tmp_path.resolve()
+    (top / "app").mkdir()
+    (top / "app/main.py").write_text(
+        "import near\nfrom .rel import x\nfrom pkg import mod\nfrom star import *\nimport a.b"
+    )
+    gone = {"app/near.py", "app/rel.py", "src/pkg/mod.py", "star/any.py", "a/__init__.py", "base/near.py"}
+    changed = {top / name for name in (*gone, "app/other.py", "pkg/unused.py", "far/near.py", "a/c.py")}
+    found = changed_imports(top / "app/main.py", top, changed, top / "base")
+    assert {path.relative_to(top).as_posix() for path in found} == gone
 
 
 def test_a_symbolic_link_changes_with_its_target(tmp_path: Path) -> None:

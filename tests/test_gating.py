@@ -146,3 +146,22 @@ def test_gates_of_an_unfinished_run_are_open_unless_they_failed():
     found = unfinished_gates(decide(rules, aggregate, ["a"]), 1, 200)
     assert [gate.outcome for gate in found] == ["undecided", "fail"]
     assert "1 of 200" in found[0].detail
+
+
+@pytest.mark.parametrize("percent", range(1, 100))
+def test_percent_is_exact(percent):
+    assert parse(f"token_f1 >= {percent}%").threshold == percent / 100
+
+
+def test_a_metric_that_raised_for_many_cases_decides_nothing():
+    aggregate = aggregate_of(("1", 1.0, {}))
+    for number in range(3):
+        score = Score.unscored("token_f1 raised KeyError: 'x'")
+        aggregate.add(Result("a", Case(f"r{number}"), Output("x"), 0, {"token_f1": score}))
+    found = outcome("token_f1 >= 0.9", aggregate)
+    assert (found.outcome, found.detail) == ("undecided", "the metric raised an error for 3 cases")
+
+
+def test_a_gate_on_a_variant_that_is_not_there_is_open():
+    [found] = decide([parse("token_f1 >= 0 for variant:b")], aggregate_of(("1", 1.0, {})), ["a"])
+    assert (found.variant, found.outcome) == ("b", "undecided")

@@ -38,7 +38,11 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
         backend = OpenAIHttp(server.url, "m", **options)
     for text in (str(caught.value), repr(caught.value), str(backend.identity), repr(backend)):
         assert "secret" not in text
-    assert backend.identity == {"kind": "openai_http", "base_url": server.url, "model": "m"}
+    assert OpenAIHttp(server.url, "m", "LLMOPS_TEST_KEY").identity == {
+        "kind": "openai_http",
+        "base_url": server.url,
+        "model": "m",
+    }
 
 
 def test_a_missing_key_is_a_configuration_error_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

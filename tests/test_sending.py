@@ -51,11 +51,12 @@ def pauses(monkeypatch):
     """Retry pauses are noted instead of slept."""
     noted: list[float] = []
 
-    async def pause(self, number, error, meter):
+    def pause(number, error):
         asked = getattr(error, "retry_after_s", None)
         noted.append(number if asked is None else asked)
+        return 0
 
-    monkeypatch.setattr(Sender, "_pause", pause)
+    monkeypatch.setattr(sending, "pause_s", pause)
     return noted
 
 
@@ -107,24 +108,12 @@ def test_an_attempt_that_takes_too_long_is_a_timeout():
         asyncio.run(sent(Silent(), limits=Limits(timeout_s=0.01, retries=0)).complete(request()))
 
 
-def test_delays_grow_stay_bounded_and_never_undercut_retry_after(monkeypatch):
-    slept: list[float] = []
-
-    async def sleep(seconds):
-        slept.append(seconds)
-
-    async def body():
-        sender = Sender(Limits())
-        for number in range(1, 12):
-            await sender._pause(number, BackendUnavailableError("down"), None)
-        await sender._pause(1, RateLimitedError("slow", retry_after_s=42.0), None)
-
-    monkeypatch.setattr(sending.asyncio, "sleep", sleep)
-    asyncio.run(body())
-    for number, seconds in enumerate(slept[:-1], start=1):
+def test_delays_grow_stay_bounded_and_never_undercut_retry_after():
+    for number in range(1, 12):
         full = min(sending.LONGEST_DELAY_S, sending.FIRST_DELAY_S * 2 ** (number - 1))
-        assert full / 2 <= seconds <= full
-    assert 42.0 <= slept[-1] <= 42.1
+        assert full / 2 <= sending.pause_s(number, BackendUnavailableError("down")) <= full
+    assert 42.0 <= sending.pause_s(1, RateLimitedError("slow", retry_after_s=42.0)) <= 42.1
+    assert sending.pause_s(4, RateLimitedError("slow", retry_after_s=0.0)) >= 2.0  # "now" doesn't mean all at once
 
 
 def test_identical_requests_at_the_same_time_are_sent_once(tmp_path):
@@ -335,3 +324,79 @@ def test_a_server_that_stays_down_is_not_waited_for_again_and_again(pauses):
         assert backend.calls == 3 * sending.GIVE_UP_AFTER + 5
 
     asyncio.run(body())
+
+
+def test_rejections_do_not_make_a_busy_server_hopeless(pauses):
+    """Requests that were wrong say nothing about the server: a later 429 is waited for."""
+
+    async def body():
+        script = [RequestRejectedError("bad")] * sending.GIVE_UP_AFTER + [
+            RateLimitedError("slow", retry_after_s=1),
+            "ok",
+        ]
+        wrapped = sent(Scripted(*script))
+        for number in range(sending.GIVE_UP_AFTER):
+            with pytest.raises(RequestRejectedError):
+                await wrapped.complete(request(str(number)))
+        return (await wrapped.complete(request("last"))).text
+
+    assert asyncio.run(body()) == "ok"
+
+
+def test_waiting_for_others_is_not_latency():
+    """Six requests side by side through one place: the time spent waiting for it counts once, and not as work."""
+
+    async def body():
+        class Slow(Scripted):
+            async def complete(self, request):
+                await asyncio.sleep(0.03)
+                return Completion("ok")
+
+        meter = Meter()
+        METER.set(meter)
+        wrapped = sent(Slow(), limits=Limits(concurrency=1))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await asyncio.gather(*(wrapped.complete(request(str(n))) for n in range(6)))
+        return loop.time() - began, meter.waited_s
+
+    elapsed, waited = asyncio.run(body())
+    assert 0 < waited <= elapsed
+
+
+def test_who_joins_a_request_that_the_budget_stopped_is_stopped_too(tmp_path):
+    async def body():
+        wrapped = sent(Scripted(), budget=Budget(max_requests=0), cache=SqliteCache(tmp_path / "cache.db"))
+        meters = []
+
+        async def ask():
+            meters.append(Meter())
+            METER.set(meters[-1])
+            with pytest.raises(BudgetExceededError):
+                await wrapped.complete(request())
+
+        await asyncio.gather(asyncio.create_task(ask()), asyncio.create_task(ask()))
+        wrapped.cache.close()
+        return [meter.stopped is not None for meter in meters]
+
+    assert asyncio.run(body()) == [True, True]
+
+
+def test_embeddings_are_counted_and_never_sent_in_a_replay(tmp_path, pauses):
+    class Embedding(Scripted):
+        async def embed(self, texts):
+            self.calls += 1
+            return [[1.0] for _ in texts]
+
+    async def body():
+        limited = sent(Embedding(), budget=Budget(max_requests=1))
+        await limited.embed(["a"])
+        with pytest.raises(BudgetExceededError):
+            await limited.embed(["b"])
+        (tmp_path / "answers").mkdir()
+        replayed = sent(Embedding(), cache=FolderCache(tmp_path / "answers", write=False))
+        with pytest.raises(NotRecordedError):
+            await replayed.embed(["a"])
+        return limited.backend.calls, replayed.backend.calls
+
+    assert asyncio.run(body()) == (1, 0)

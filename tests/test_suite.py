@@ -217,3 +217,30 @@ def test_the_json_schema_agrees_with_the_parser(tmp_path):
             and said not in ("finite", "says both", "is written twice")
         ):
             assert not validator.is_valid(data), text
+
+
+@pytest.mark.parametrize("name", ["docs/qa", "a\\\\b", "a\\tb", "\\e[31m", "..", " ", "x" * 201])
+def test_names_of_suites_that_cannot_be_files(tmp_path, name):
+    with pytest.raises(SuiteError, match="can't be the suite's name") as caught:
+        load_suite(write(tmp_path, f'{SHORT}name: "{name}"\n'))
+    assert caught.value.where.endswith("suite.yaml:5")
+    assert str(caught.value).isprintable()
+
+
+def test_a_file_name_that_cannot_name_a_suite(tmp_path):
+    with pytest.raises(SuiteError, match="can't be the suite's name"):
+        load_suite(write(tmp_path, SHORT, "a\tb.yaml"))
+    assert load_suite(write(tmp_path, SHORT + "name: fine\n", "a\tb.yaml")).name == "fine"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (SHORT.replace("  a:", '  "a\\tb":'), 3),
+        (SHORT.replace("[exact_match]", '[{contains: {value: x, as: "a\\nb"}}]'), 4),
+    ],
+)
+def test_names_that_cannot_be_printed(tmp_path, text, line):
+    with pytest.raises(SuiteError, match="printable") as caught:
+        load_suite(write(tmp_path, text))
+    assert caught.value.where.endswith(f"suite.yaml:{line}")

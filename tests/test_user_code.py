@@ -166,3 +166,105 @@ def test_gates_of_a_stopped_run_are_not_passed(llmops, project):
     [gate] = json.loads(done.stdout)["runs"][0]["gates"]
     assert gate["outcome"] == "undecided"
     assert "2 of 6" in gate["detail"]
+
+
+def test_a_sync_wrapper_around_an_async_pipeline_gets_its_backend(llmops, project):
+    suite(
+        project,
+        "import functools\ndef traced(f):\n    @functools.wraps(f)\n    def inner(*a, **k):\n"
+        "        return f(*a, **k)\n    return inner\n@traced\nasync def answer(question, backend):\n"
+        "    return 'good' + (await backend.complete(question)).text\n",
+    )
+    assert llmops("eval", "suite.yaml").returncode == 0
+
+
+def test_a_pipeline_that_swallows_everything_can_not_outlive_ctrl_c(project):
+    suite(
+        project,
+        "import asyncio, os, signal\nasync def answer(question):\n    try:\n        if question == 'q1':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n        await asyncio.sleep(0 if question == 'q0' else 30)\n"
+        "    except BaseException:\n        pass\n    return 'good'\n",
+        more="limits: {concurrency: 2}\n",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "llmops", "eval", "suite.yaml"],
+        cwd=project, env=clean_environment(), capture_output=True, text=True, timeout=25,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    assert "1/6 answers" in done.stderr
+
+
+def test_ctrl_c_is_heard_while_user_code_blocks_the_loop(project):
+    suite(
+        project,
+        "def answer(question): return 'good'\n",
+        metrics="[{python: metric.py:stuck}]",
+    )
+    (project / "metric.py").write_text(
+        "import os, signal, threading, time\ndef stuck(sample):\n    pid = os.getpid()\n"
+        "    threading.Timer(0.2, os.kill, (pid, signal.SIGINT)).start()\n"
+        "    threading.Timer(0.4, os.kill, (pid, signal.SIGINT)).start()\n    time.sleep(600)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "llmops", "eval", "suite.yaml"],
+        cwd=project, env=clean_environment(), capture_output=True, text=True, timeout=25,
+    )  # fmt: skip
+    assert done.returncode == 130
+
+
+def test_a_metric_that_raises_cancelled_error_is_unscored(llmops, project):
+    suite(project, "def answer(question): return 'good'\n", metrics="[contains, {python: metric.py:odd}]")
+    (project / "metric.py").write_text("import asyncio\ndef odd(sample):\n    raise asyncio.CancelledError()\n")
+    done = llmops("eval", "suite.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "CancelledError" in done.stdout
+
+
+def test_a_gate_on_errors_of_one_variant_says_nothing_of_another(llmops, project):
+    suite(project, "def answer(question): return 'good'\ndef broken(question): raise ValueError(question)\n")
+    text = (project / "suite.yaml").read_text().replace("answer}}", "answer}, w: {python: pipe.py:broken}}")
+    for gate in ("errors <= 20% for variant:v", "errors <= 100% for tag:none"):
+        (project / "suite.yaml").write_text(text.replace("errors <= 20%", gate))
+        assert llmops("eval", "suite.yaml").returncode == 4, gate
+    (project / "suite.yaml").write_text(text.replace("errors <= 20%", "errors <= 100%"))
+    assert llmops("eval", "suite.yaml").returncode == 0
+
+
+def test_a_users_metric_may_be_called_like_a_measure(llmops, project):
+    suite(project, "def answer(question): return 'good'\n", metrics="[{python: metric.py:latency_per_token}]")
+    (project / "metric.py").write_text("def latency_per_token(sample):\n    return 0.5\n")
+    text = (project / "suite.yaml").read_text()
+    (project / "suite.yaml").write_text(text.replace("errors <= 20%", "latency_per_token >= 0.5"))
+    assert llmops("eval", "suite.yaml").returncode == 0
+
+
+def test_an_edited_pipeline_is_loaded_anew_in_one_process(project):
+    from llmops import evaluate
+
+    for word in ("one", "two"):
+        (project / "edited.py").write_text(f"def answer(question): return {word!r}\n")
+        run = evaluate(
+            dataset=[{"id": "1", "question": "q", "expected": word}],
+            variants={"v": {"python": str(project / "edited.py") + ":answer"}},
+            metrics=["exact_match"],
+            store=project / "runs.db",
+        )
+        assert run.mean("v", "exact_match") == 1.0
+
+
+def test_what_was_scored_again_is_not_resumed(llmops, project):
+    (project / "suite.yaml").write_text(
+        "dataset: cases.jsonl\nvariants: {v: {python: pipe.py:answer}}\nmetrics: [{length: words}]\n"
+        "limits: {concurrency: 1}\n"
+    )
+    (project / "pipe.py").write_text(
+        "async def answer(question, backend):\n    return (await backend.complete(question)).text\n"
+    )
+    assert llmops("eval", "suite.yaml", "--max-requests", "2").returncode == 3
+    assert llmops("score", "latest", "--suite", "suite.yaml").returncode == 3
+    refused = llmops("eval", "suite.yaml", "--resume", "--run", "latest")
+    assert refused.returncode == 2
+    assert "scored again" in refused.stderr
+    done = llmops("eval", "suite.yaml", "--resume", "--json")  # the one before it
+    assert done.returncode == 0, done.stderr
+    assert llmops("eval", "suite.yaml", "--resume", "--only", "id:c1").returncode == 2

@@ -115,7 +115,7 @@ def test_a_case_without_a_needed_input_is_found_before_anything_runs(tmp_path):
         ({"text": "t", "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}},
          Output("t", usage=Usage(3, 4, requests=1, certainty="exact"))),
         (Output("o", contexts=["c"]), Output("o", (Context("c"),))),
-        (Completion("c", Usage(1, 2)), Output("c", usage=Usage(1, 2))),
+        (Completion("c", Usage(1, 2)), Output("c")),
         ({"output": ""}, Output("")),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from llmops.dependencies import suite_files
 from llmops.errors import InputError, NotFoundError, did_you_mean
 from llmops.evals.gating import Gate, parse_gate
 from llmops.evals.limits import Budget
-from llmops.evals.runner import Entrant
+from llmops.evals.runner import Entrant, within
 from llmops.evals.sender import Sender
 from llmops.evals.sending import SentBackend
 from llmops.evals.suite import MetricSpec, Suite, VariantSpec
@@ -71,7 +71,11 @@ class Assembly:
         return content_hash(
             {
                 "variants": [[v.name, v.kind, _plain(v.details)] for v in self.variant_infos],
-                "metrics": [[name, repr(m.spec)] for name, m in zip(self.metrics, self.suite.metrics, strict=True)],
+                "metrics": [
+                    [name, m.spec.name, _plain(m.spec.value), _plain(m.spec.options)]
+                    for name, m in zip(self.metrics, self.suite.metrics, strict=True)
+                ],
+                "backends": sorted(content_hash(dict(sent.identity)) for sent in self.backends),
                 "code": code,
                 "repeats": self.suite.repeats,
             }
@@ -192,14 +196,15 @@ class Assembler:
             if self.config.backends:
                 error.hint += f" (and from llmops.yaml: {', '.join(sorted(self.config.backends))})"
             raise
-        identity = content_hash(dict(backend.identity))
-        sent = self._sent.get(identity)
+        # Two that answer alike may still be sent to differently: with other keys, headers or timeouts.
+        key = content_hash([dict(backend.identity), spec.name, _plain(spec.value), _plain(spec.options)])
+        sent = self._sent.get(key)
         if sent is None:
             from llmops.backends.cache import request_text
 
-            sent = SentBackend(backend, Sender(self.suite.limits), self.budget, request_text)
+            sent = SentBackend(backend, Sender(within(self.suite.limits, backend)), self.budget, request_text)
             sent.where = where
-            self._sent[identity] = sent
+            self._sent[key] = sent
         self._users.add(self._owner)
         return sent
 
@@ -249,12 +254,14 @@ def _file_hash(path: Path) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """`value` with what isn't JSON as its repr, so that it can be hashed."""
+    """`value` with what isn't JSON as its name, so that it can be hashed."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
+    if isinstance(value, (str, int, float, bool, type(None))):
+        return value
+    return getattr(value, "__qualname__", None) or type(value).__qualname__  # a repr may hold a memory address
 
 
 def as_spec(metric: Any) -> MetricSpec:

@@ -19,13 +19,17 @@ _KEYS = ("store", "prompts", "backends")
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of a project. `store` is a path or URL, or empty for the default; `backends` are named short forms."""
+    """Settings of a project. `store` is a path or URL, or empty for the default; `backends` are named short forms.
+
+    `secrets` are values from the environment that must not be shown.
+    """
 
     root: Path
     store: str = ""
     prompts_dir: Path = field(default_factory=Path)
     backends: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
+    secrets: tuple[str, ...] = ()
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -68,6 +72,7 @@ def load_config(start: Path | None = None) -> Config:
         prompts_dir=Path(prompts) if prompts else root / "prompts",
         backends=_backends(data.get("backends"), document),
         where=str(path),
+        secrets=document.secrets,
     )
 
 

@@ -70,12 +70,16 @@ class Evaluation:
             raise InputError(f"--replay: {what} {options.replay}", hint="record some with --record")
         self.assembly = Assembler(suite, self.config, budget=budget).assemble(options.selection, dataset)
 
+    def check_ready(self) -> None:
+        """Raises `InputError` when a backend lacks what it needs before its first request; a replay needs nothing."""
+        if self.options.replay is None:
+            for backend in self.assembly.backends:
+                backend.check_ready()
+
     def run(self) -> Run:
         """Run it and save it. Raises `StoreError` when the store fails; every finished case is kept."""
         assembly = self.assembly
-        if self.options.replay is None:
-            for backend in assembly.backends:
-                backend.check_ready()
+        self.check_ready()
         with contextlib.ExitStack() as stack:
             store = stack.enter_context(Store.open(self.location))
             record, done = self._begin(store)
@@ -243,6 +247,9 @@ def resumable(path: Path | None, options: RunOptions, reference: str, overrides:
     location = store_location(options.store, path.parent if path is not None else None)
     with Store.open(location, create=False) as store:
         record = unfinished(store, suite=name, reference=reference)
+    if "scored_from" in record.environment:
+        hint = f"resume {record.environment['scored_from']}, then score it"
+        raise InputError(f"run {record.id} is another run scored again", hint=hint)
     if record.status == "finished" and not options.retry_errors:
         raise InputError(f"run {record.id} is finished", hint="--retry-errors runs its failed cases again")
     chosen = record.config

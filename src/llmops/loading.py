@@ -52,7 +52,9 @@ def _load_file(place: str, base: Path, where: str) -> ModuleType:
     path = (base / place).resolve()
     if not path.is_file():
         raise InputError(f"no file {place}", where=where, hint=f"looked in {base}")
-    name = f"_llmops_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    # The content is part of the name: a file that was edited is another module, also within one process.
+    identity = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]
+    name = f"_llmops_user_{path.stem}_{identity}"
     loaded = sys.modules.get(name)
     if loaded is not None:
         return loaded

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from llmops.aggregate import Aggregate
+from llmops.errors import StoreError, said
 from llmops.evals.gating import decide
 from llmops.evals.scoring import score_sample
 from llmops.evaluation import Evaluation, now
 from llmops.runs import Run, open_saved
 from llmops.store.database import Store
-from llmops.types import Case, Result, Sample
+from llmops.types import Case, Result, RunRecord, RunStatus, Sample
 
 
 class Rescoring:
@@ -48,7 +50,7 @@ class Rescoring:
                     put(scored, positions.setdefault(case.id, len(positions)))
                     aggregate.add(scored)
 
-            with store.writer(record.id) as writer:
+            with _ended_on_error(store, record), store.writer(record.id) as writer:
                 asyncio.run(score_all(writer.put))
             gates = decide(evaluation.assembly.gates, aggregate, [variant.name for variant in old.variants])
             status = old.status if old.status in ("finished", "stopped") else "stopped"
@@ -59,3 +61,15 @@ class Rescoring:
         if self.old.record.fingerprint == self.evaluation.assembly.survey.fingerprint:
             return {}
         return {case.id: case for case in self.evaluation.assembly.dataset}
+
+
+@contextlib.contextmanager
+def _ended_on_error(store: Store, record: RunRecord) -> Iterator[None]:
+    """A scoring that fails or is interrupted must not look as if it were still running."""
+    try:
+        yield
+    except BaseException as error:
+        status: RunStatus = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        with contextlib.suppress(StoreError):
+            store.update_run(record.id, status=status, ended_at=now(), note=said(error))
+        raise

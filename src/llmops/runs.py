@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from llmops.aggregate import Aggregate
 from llmops.errors import EXIT_BACKEND_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, NotFoundError, did_you_mean
-from llmops.evals.gating import exit_code
+from llmops.evals.gating import MAX_ERROR_SHARE, exit_code
 from llmops.reports.completeness import state
 from llmops.store.database import Store
 from llmops.types import GateOutcome, Result, Results, RunRecord
 
-MAX_ERROR_SHARE = 0.02  # more failed cases than this, and no gate that speaks of errors, is never a pass
+# A gate that says how many errors of a variant are acceptable: one on all its cases, not on those of a tag.
+_ABOUT_ERRORS = re.compile(r"errors\s*[<=>!]+[^a-z]*(?:for variant:.+)?")
 
 
 @dataclass
@@ -115,9 +117,8 @@ def run_exit_code(record: RunRecord, aggregate: Aggregate) -> int:
 
 def too_many_errors(record: RunRecord, aggregate: Aggregate) -> list[str]:
     """Variants of which more cases failed than can be overlooked, unless a gate speaks of errors."""
-    if any(gate.rule.startswith("errors") for gate in record.gates):
-        return []
-    return [v for v in aggregate.variants if aggregate.error_share(v) > MAX_ERROR_SHARE]
+    decided = {gate.variant for gate in record.gates if _ABOUT_ERRORS.fullmatch(gate.rule)}
+    return [v for v in aggregate.variants if v not in decided and aggregate.error_share(v) > MAX_ERROR_SHARE]
 
 
 class StoredResults:
@@ -163,7 +164,7 @@ def unfinished(store: Store, *, suite: str = "", reference: str = "") -> RunReco
     if reference:
         return store.find(reference)
     for record in store.runs(limit=1000, suite=suite):
-        if record.status != "finished":
+        if record.status != "finished" and "scored_from" not in record.environment:
             return record
     what = f"of {suite} " if suite else ""
     raise NotFoundError(f"no unfinished run {what}to resume", hint="llmops runs ls shows what there is")

@@ -7,13 +7,14 @@ Tags are refused, duplicate keys are errors, and anchors can't blow up memory.
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmops.errors import InputError
+from llmops.secrets import longest_first, looks_secret
+from llmops.variables import fill_in
 
 Node = Any  # yaml.MappingNode, SequenceNode or ScalarNode; the stubs don't say that each has an `id`
 
@@ -41,6 +42,7 @@ class Document:
     name: str
     lines: Mapping[Path, int]
     overrides: Mapping[Path, str] = field(default_factory=dict)  # values given elsewhere, by path
+    secrets: tuple[str, ...] = ()  # values from the environment that must not be shown
 
     def line(self, path: Path) -> int:
         """Line (from 1) of the value at `path`, or of the nearest parent that has one."""
@@ -148,37 +150,43 @@ class _Reader:
         yield from own
 
 
-_NAME = r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>((?!\$\{)[^}])*))?"
-_VARIABLE = re.compile(rf"\$(\$\{{|\{{{_NAME}\}}|(?P<malformed>\{{[^}}]{{0,40}}\}}?))")
+_FILLS_IN_HEADERS = ("http", "openai_http")  # kinds that take header values as written, to know what is secret
 
 
 def expand(document: Document, *, error: type[InputError] = InputError) -> Document:
     """Replace `${VAR}` and `${VAR:-default}` in string values by the environment's; `$${` stands for `${`.
 
+    The `headers` of `http` and `openai_http` are checked but left as written: those kinds fill them in when they
+    send, and mask the values. `secrets` of the result holds the values that came from variables named like secrets.
     Raises `error` with file and line for a variable that isn't set and has no default, and for any other `${`.
     """
-    return Document(_expand(document.data, (), document, error), document.name, document.lines)
+    found: set[str] = set()
+    data = _expand(document.data, (), document, error, found)
+    return replace(document, data=data, secrets=longest_first(found))
 
 
-def _expand(value: Any, path: Path, document: Document, error: type[InputError]) -> Any:
+def _expand(value: Any, path: Path, document: Document, error: type[InputError], found: set[str]) -> Any:
     if isinstance(value, dict):
-        return {key: _expand(item, (*path, key), document, error) for key, item in value.items()}
+        expanded = {key: _expand(item, (*path, key), document, error, found) for key, item in value.items()}
+        own = (
+            "headers" in value and "with" not in path
+        )  # what `with` holds goes to the user's code, which expects it whole
+        if own and (path[-1:] == ("openai_http",) or any(kind in value for kind in _FILLS_IN_HEADERS)):
+            expanded["headers"] = value["headers"]
+        return expanded
     if isinstance(value, list):
-        return [_expand(item, (*path, index), document, error) for index, item in enumerate(value)]
+        return [_expand(item, (*path, index), document, error, found) for index, item in enumerate(value)]
     if not isinstance(value, str) or "${" not in value:
         return value
 
-    def replacement(match: re.Match[str]) -> str:
-        if match.group(1) == "${":
-            return "${"
-        if match["malformed"]:
-            hint = "write ${NAME} or ${NAME:-default}, and $${ for a literal ${"
-            raise error(f"{match[0]!r} isn't a reference to a variable", where=document.where(path), hint=hint)
-        name, default = match["name"], match["default"]
-        found = os.environ.get(name, default) if default is None else os.environ.get(name) or default
-        if found is None:
-            hint = f"set it, or write ${{{name}:-default}}"
-            raise error(f"the environment variable {name} isn't set", where=document.where(path), hint=hint)
-        return found
+    def missing(name: str) -> InputError:
+        hint = f"set it, or write ${{{name}:-default}}"
+        return error(f"the environment variable {name} isn't set", where=document.where(path), hint=hint)
 
-    return _VARIABLE.sub(replacement, value)
+    def malformed(reference: str) -> InputError:
+        hint = "write ${NAME} or ${NAME:-default}, and $${ for a literal ${"
+        return error(f"{reference!r} isn't a reference to a variable", where=document.where(path), hint=hint)
+
+    text, taken = fill_in(value, missing=missing, malformed=malformed)
+    found.update(taken[name] for name in taken if "headers" in path or looks_secret(name))
+    return text

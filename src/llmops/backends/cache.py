@@ -61,7 +61,17 @@ def from_json(data: Mapping[str, Any]) -> Completion:
     values = dict(data)
     values["usage"] = Usage(**values.get("usage", {}))
     values["tool_calls"] = tuple(ToolCall(**call) for call in values.get("tool_calls", ()))
+    if not isinstance(values["text"], str):
+        raise TypeError("its text isn't text")
     return Completion(**values, cached=True)
+
+
+def _kept(text: str) -> Completion | None:
+    """The completion in a row, or None when the row is damaged or of another version: it is asked for again."""
+    try:
+        return from_json(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -88,14 +98,26 @@ class SqliteCache:
         self._db = _connect(path)
 
     def get(self, key: str) -> Completion | None:
-        """The answer kept under `key`. With `refresh`, only answers put in this process."""
+        """The answer kept under `key`, None for a damaged one. With `refresh`, only answers put in this process.
+
+        Raises `StoreError` when the cache can't be read.
+        """
         pending = self._pending.get(key)
         if pending is not None:
             return from_json(json.loads(pending[2]))
         if self.refresh:
             return None
-        row = self._db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
-        return from_json(json.loads(row[0])) if row else None
+        with self._explained("read"):
+            row = self._db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        return _kept(row[0]) if row else None
+
+    @contextlib.contextmanager
+    def _explained(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            hint = "wait for the other run, or use --no-cache" if "locked" in str(error) else "use --no-cache"
+            raise StoreError(f"can't {doing} the response cache: {error}", where=str(self.path), hint=hint) from None
 
     def put(self, key: str, text: str, completion: Completion, origin: str) -> None:
         """Keep an answer. `origin` says whose it was, as `suite/variant/case`."""
@@ -125,25 +147,36 @@ class SqliteCache:
     def of_origin(self, origin: str) -> Iterator[tuple[str, dict[str, Any], float]]:
         """Key, request and time of the answers kept for one `suite/variant/case`, newest first."""
         query = "SELECT key, request, created FROM answers WHERE origin = ? ORDER BY created DESC"
-        for key, text, created in self._db.execute(query, (origin,)):
-            yield key, json.loads(text), created
+        with self._explained("read"):
+            rows = self._db.execute(query, (origin,)).fetchall()
+        for key, text, created in rows:
+            try:
+                request = json.loads(text)
+            except (ValueError, TypeError, RecursionError):  # a damaged row explains nothing
+                continue
+            if isinstance(request, dict):
+                yield key, request, created
 
     def info(self) -> dict[str, Any]:
         """How many answers, how many bytes, and when the oldest and newest were kept (seconds since 1970)."""
-        count, oldest, newest = self._db.execute("SELECT count(*), min(created), max(created) FROM answers").fetchone()
+        query = "SELECT count(*), min(created), max(created) FROM answers"
+        with self._explained("read"):
+            count, oldest, newest = self._db.execute(query).fetchone()
+            size = self.path.stat().st_size
         return {
             "path": str(self.path),
             "answers": count,
-            "bytes": self.path.stat().st_size,
+            "bytes": size,
             "oldest": oldest,
             "newest": newest,
         }
 
     def clear(self, *, older_than_s: float | None = None) -> int:
-        """Forget answers; returns how many."""
+        """Forget answers; returns how many. Raises `StoreError` when another process has the cache locked."""
         limit = time.time() - older_than_s if older_than_s is not None else float("inf")
-        gone = self._db.execute("DELETE FROM answers WHERE created < ?", (limit,)).rowcount
-        self._db.execute("VACUUM")
+        with self._explained("clear"):
+            gone = self._db.execute("DELETE FROM answers WHERE created < ?", (limit,)).rowcount
+            self._db.execute("VACUUM")
         return gone
 
 

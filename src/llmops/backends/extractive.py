@@ -64,6 +64,8 @@ class Extractive:
 
     note = "extractive: picks sentences from the context; no language model"
 
+    local = True  # no server, so rates a minute don't apply
+
     def __init__(self, max_sentences: int = 2) -> None:
         if max_sentences < 1:
             raise InputError(f"max_sentences is {max_sentences}, not 1 or more")

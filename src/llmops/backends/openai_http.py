@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -18,7 +19,7 @@ from llmops.backends.openai_shapes import (
 )
 from llmops.backends.server_events import EventParser
 from llmops.errors import BackendError, BadResponseError, ConfigError, InputError
-from llmops.http import HttpClient, check_url, expand_headers, refused
+from llmops.http import HttpClient, check_url, expand_headers, header_secrets, masking, refused
 from llmops.http.addresses import header_value
 from llmops.http.client import MAX_BODY_BYTES, read
 from llmops.types import Completion, Request
@@ -76,8 +77,14 @@ class OpenAIHttp:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Kind, address and default model: what decides an answer beside the request itself."""
-        return {"kind": "openai_http", "base_url": self.base_url, "model": self.model}
+        """What decides an answer beside the request itself: kind, address, default model, and headers if any.
+
+        Of a header's value, as written with its `${VAR}`, it holds only the first 12 hex digits of the sha256.
+        """
+        found: dict[str, Any] = {"kind": "openai_http", "base_url": self.base_url, "model": self.model}
+        if self._extra_headers:
+            found["headers"] = {name: _short_hash(value) for name, value in self._extra_headers.items()}
+        return found
 
     async def complete(self, request: Request) -> Completion:
         """The completion of `request`. Raises a `BackendError`, or `ConfigError` when the key isn't set."""
@@ -85,11 +92,12 @@ class OpenAIHttp:
             return await self._last_of_stream(request)
         body = request_body(request, self.model, stream=False)
         began = time.perf_counter()
-        answer = await self._client.send("POST", self._chat_url, body)
-        if answer.status != 200:
-            raise self._refused(answer.status, answer.headers, answer.body, self._chat_url)
-        latency = time.perf_counter() - began
-        return parse_completion(answer.body, self._chat_url, asked=request.model or self.model, latency_s=latency)
+        with masking(lambda: self._secrets):
+            answer = await self._client.send("POST", self._chat_url, body)
+            if answer.status != 200:
+                raise self._refused(answer.status, answer.headers, answer.body, self._chat_url)
+            latency = time.perf_counter() - began
+            return parse_completion(answer.body, self._chat_url, asked=request.model or self.model, latency_s=latency)
 
     async def _last_of_stream(self, request: Request) -> Completion:
         async with contextlib.aclosing(self.stream(request)) as parts:
@@ -107,28 +115,29 @@ class OpenAIHttp:
         body = request_body(request, self.model, stream=True)
         asked = request.model or self.model
         began = time.perf_counter()
-        async with self._client.open("POST", self._chat_url, body) as response:
-            if response.status != 200:
-                said = await read(response, self._chat_url)
-                raise self._refused(response.status, response.headers, said, self._chat_url)
-            if response.content_type == "application/json":
-                whole = await read(response, self._chat_url)
-                latency = time.perf_counter() - began
-                completion = parse_completion(whole, self._chat_url, asked=asked, latency_s=latency)
-                yield completion.text
+        with masking(lambda: self._secrets):
+            async with self._client.open("POST", self._chat_url, body) as response:
+                if response.status != 200:
+                    said = await read(response, self._chat_url)
+                    raise self._refused(response.status, response.headers, said, self._chat_url)
+                if response.content_type == "application/json":
+                    whole = await read(response, self._chat_url)
+                    latency = time.perf_counter() - began
+                    completion = parse_completion(whole, self._chat_url, asked=asked, latency_s=latency)
+                    yield completion.text
+                    yield completion
+                    return
+                built = StreamedCompletion(self._chat_url, asked)
+                first: float | None = None
+                async with contextlib.aclosing(_pieces(response, built)) as pieces:
+                    async for piece in pieces:
+                        if first is None:
+                            first = time.perf_counter() - began
+                        if piece:
+                            yield piece
+                completion = built.completion(time.perf_counter() - began, first)
+                await _drain(response)
                 yield completion
-                return
-            built = StreamedCompletion(self._chat_url, asked)
-            first: float | None = None
-            async with contextlib.aclosing(_pieces(response, built)) as pieces:
-                async for piece in pieces:
-                    if first is None:
-                        first = time.perf_counter() - began
-                    if piece:
-                        yield piece
-            completion = built.completion(time.perf_counter() - began, first)
-            await _drain(response)
-            yield completion
 
     async def embed(self, texts: Sequence[str], *, model: str = "") -> list[list[float]]:
         """One vector a text, in the order of `texts`, asked for in batches of 256."""
@@ -138,13 +147,14 @@ class OpenAIHttp:
         if not chosen:
             raise InputError("no model is named", hint="give the backend a model: …")
         vectors: list[list[float]] = []
-        for start in range(0, len(texts), EMBEDDING_BATCH):
-            batch = list(texts[start : start + EMBEDDING_BATCH])
-            body = json.dumps({"model": chosen, "input": batch, "encoding_format": "float"}).encode()
-            answer = await self._client.send("POST", self._embeddings_url, body)
-            if answer.status != 200:
-                raise self._refused(answer.status, answer.headers, answer.body, self._embeddings_url)
-            vectors += _vectors(answer.body, self._embeddings_url, len(batch))
+        with masking(lambda: self._secrets):
+            for start in range(0, len(texts), EMBEDDING_BATCH):
+                batch = list(texts[start : start + EMBEDDING_BATCH])
+                body = json.dumps({"model": chosen, "input": batch, "encoding_format": "float"}).encode()
+                answer = await self._client.send("POST", self._embeddings_url, body)
+                if answer.status != 200:
+                    raise self._refused(answer.status, answer.headers, answer.body, self._embeddings_url)
+                vectors += _vectors(answer.body, self._embeddings_url, len(batch))
         return vectors
 
     async def aclose(self) -> None:
@@ -156,12 +166,12 @@ class OpenAIHttp:
         self._headers()
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", **expand_headers(self._extra_headers)}
+        expanded = expand_headers(self._extra_headers, owner=self.base_url)
+        headers = {"Content-Type": "application/json", **expanded}
         key = self._key()
         if key:
             headers["Authorization"] = f"Bearer {header_value('Authorization', key)}"
-        expanded = [headers[name] for name, value in self._extra_headers.items() if headers[name] != value.strip()]
-        self._secrets = tuple(s for s in (key, *expanded) if s)
+        self._secrets = (*((key,) if key else ()), *header_secrets(self._extra_headers))
         return headers
 
     def _key(self) -> str:
@@ -183,6 +193,10 @@ class OpenAIHttp:
         )
         hints = {401: hint, 404: "is base_url right, and is the model served?"}
         return refused(status, headers, body, url=str(url), hints=hints, secrets=self._secrets)
+
+
+def _short_hash(value: str) -> str:
+    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def _normalised(base_url: str) -> str:

@@ -10,7 +10,7 @@ from llmops.cli.terminal import say
 def affected(suites: list[Path], reference: str, overrides: list[str]) -> list[Path]:
     """The suites with a changed part; says for each why it runs or is skipped."""
     from llmops.config import load_config
-    from llmops.dependencies import suite_files
+    from llmops.dependencies import changed_parts
     from llmops.evals.changed import why_run
     from llmops.evals.suite import load_suite
     from llmops.git import changed_files
@@ -20,7 +20,7 @@ def affected(suites: list[Path], reference: str, overrides: list[str]) -> list[P
         suite = load_suite(path, overrides=overrides)
         config = load_config(suite.base)
         changed = changed_files(reference, suite.base)
-        reasons = why_run(path, suite_files(suite, config), changed)
+        reasons = why_run(path, changed_parts(suite, config, changed), changed)
         if reasons:
             chosen.append(path)
             say(f"run   {path}: {'; '.join(reasons)}")

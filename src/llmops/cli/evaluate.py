@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops.cli.reports import BY_SUFFIX, render_to, write_atomically
+from llmops.cli.outputs import Reports, check_output
 from llmops.cli.terminal import AsJson, out, print_json, say
 from llmops.errors import InputError
 
@@ -81,9 +81,11 @@ def evaluate(
     from llmops.assembly import Selection
     from llmops.evaluation import RunOptions
 
-    _check_flags(record, replay, cache, refresh, resume, run, retry_errors)
+    narrowing = {"--only": only, "--sample": sample, "--variant": variant, "--changed": changed}
+    narrowed = next((flag for flag, value in narrowing.items() if value), "")
+    _check_flags(record, replay, cache, refresh, resume, run, retry_errors, narrowed)
     for path in output or ():
-        _check_output(path)
+        check_output(path)
     selection = Selection(tuple(only or ()), sample, seed, tuple(variant or ()))
     options = RunOptions(
         selection, store or None, cache, refresh, record, replay, max_requests, max_tokens, None, retry_errors
@@ -96,8 +98,9 @@ def evaluate(
     if dry_run:
         _dry_run(evaluations, as_json)
         return
-    named = len(suites or []) > 1
-    _finish(_run_all(evaluations, quiet=quiet or as_json, as_json=as_json), output or [], as_json, named=named)
+    writer = Reports(output or [], named=len(suites or []) > 1)
+    runs = _run_all(evaluations, writer, quiet=quiet or as_json, as_json=as_json)
+    _finish(runs, as_json)
 
 
 def score(
@@ -110,26 +113,14 @@ def score(
     """Score a saved run again with a suite's metrics, without asking any model."""
     from llmops import sdk
 
+    for path in output or ():
+        check_output(path)
     with _prints_on_stderr():
         scored = sdk.score_run(run, suite, store=store or None)
-    _finish([scored], output or [], as_json, show=True)
-
-
-def report_format(path: Path) -> str:
-    """The report a file's suffix stands for."""
-    name = BY_SUFFIX.get(path.suffix.lower())
-    if name is None:
-        hint = f"end it in one of {', '.join(BY_SUFFIX)}"
-        raise InputError(f"--output {path}: no report ends in {path.suffix or 'nothing'!r}", hint=hint)
-    return name
-
-
-def _check_output(path: Path) -> None:
-    """Raises `InputError` for a report that could not be written: better now than after a run was paid for."""
-    report_format(path)
-    folder = next(parent for parent in path.resolve().parents if parent.exists())
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(f"--output {path} can't be written", hint=f"look at the folder {folder}")
+    if not as_json:
+        _show(scored)
+    Reports(output or [], named=False).write(scored)
+    _finish([scored], as_json)
 
 
 @contextlib.contextmanager
@@ -147,6 +138,7 @@ def _check_flags(
     resume: bool,
     run: str,
     retry_errors: bool,
+    narrowed: str,
 ) -> None:
     if record is not None and replay is not None:
         raise InputError("--record and --replay can't go together", hint="record first, then replay")
@@ -154,6 +146,8 @@ def _check_flags(
         raise InputError("--refresh asks again, --replay never asks", hint="give one of them")
     if refresh and not cache:
         raise InputError("--refresh keeps new answers, --no-cache keeps none", hint="give one of them")
+    if resume and narrowed:
+        raise InputError(f"{narrowed} and --resume can't go together", hint="a resumed run keeps the cases it chose")
     if (run or retry_errors) and not resume:
         raise InputError(f"{'--run' if run else '--retry-errors'} goes with --resume")
 
@@ -199,9 +193,11 @@ def _dry_run(evaluations: list[Evaluation], as_json: bool) -> None:
             typer.echo(f"  {entry['variant']}: {entry['summary']}")
 
 
-def _run_all(evaluations: list[Evaluation], *, quiet: bool, as_json: bool) -> list[Run]:
+def _run_all(evaluations: list[Evaluation], reports: Reports, *, quiet: bool, as_json: bool) -> list[Run]:
     from llmops.cli.progress import describe, shown
 
+    for evaluation in evaluations:  # all of them, before any is paid for
+        evaluation.check_ready()
     runs = []
     for evaluation in evaluations:
         with shown(evaluation.counters, quiet=quiet), _prints_on_stderr():
@@ -211,6 +207,7 @@ def _run_all(evaluations: list[Evaluation], *, quiet: bool, as_json: bool) -> li
         runs.append(finished)
         if not as_json:
             _show(finished, evaluation)
+        reports.write(finished)
         if finished.record.status == "interrupted":
             break
     return runs
@@ -258,15 +255,9 @@ def _say_what_failed(run: Run, evaluation: Evaluation | None) -> None:
         say(f"{run.record.suite}, {variant}: {share:.0%} of the cases failed{because}, so this is no pass; {hint}")
 
 
-def _finish(runs: list[Run], outputs: list[Path], as_json: bool, *, named: bool = False, show: bool = False) -> None:
-    for path in outputs:
-        for run in runs:
-            _write(path.with_name(f"{path.stem}-{run.record.suite}{path.suffix}") if named else path, run)
+def _finish(runs: list[Run], as_json: bool) -> None:
     if as_json:
         print_json({"runs": [_machine(run) for run in runs], "exit_code": worst(runs)})
-    elif show:
-        for run in runs:
-            _show(run)
     raise typer.Exit(worst(runs))
 
 
@@ -281,9 +272,3 @@ def _machine(run: Run) -> dict[str, Any]:
 
     report: dict[str, Any] = json.loads(run.render("json"))
     return {**report, "exit_code": run.exit_code}
-
-
-def _write(path: Path, run: Run) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda write: render_to(report_format(path), run, write))
-    say(f"wrote {path}")

@@ -91,7 +91,10 @@ def _explain(error: Exception) -> int:
         return _say(f"{usage().rstrip('.')}; see {command} --help", EXIT_BAD_INPUT)
     if isinstance(error, OSError):
         return _say(f"{error.filename or 'writing the output'}: {error.strerror or error}", EXIT_BACKEND_FAILED)
-    raise error
+    import traceback
+
+    traceback.print_exception(error)
+    return _say("this is a defect of llmops; please report it with the lines above", EXIT_BACKEND_FAILED)
 
 
 def _say(message: str, code: int) -> int:

@@ -7,6 +7,8 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from types import FrameType
 
 from llmops.errors import EXIT_INTERRUPTED
 from llmops.evals.runner import Runner
@@ -15,10 +17,15 @@ from llmops.types import RunStatus
 
 def drive(runner: Runner) -> RunStatus:
     """Run to the end from synchronous code, in a notebook's running loop too. Ctrl-C ends the run cleanly."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(_with_signals(runner))
+    with _interrupting(runner):
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(runner.run())
+        return _in_thread(runner)
+
+
+def _in_thread(runner: Runner) -> RunStatus:
     outcome: list[RunStatus] = []
     failure: list[BaseException] = []
 
@@ -28,37 +35,34 @@ def drive(runner: Runner) -> RunStatus:
         except BaseException as error:
             failure.append(error)
 
-    thread = threading.Thread(target=body, name="llmops-run")
+    thread = threading.Thread(target=body, name="llmops-run", daemon=True)
     thread.start()
-    while thread.is_alive():
-        try:
-            thread.join()
-        except KeyboardInterrupt:
-            runner.interrupt()
+    thread.join()
     if failure:
         raise failure[0]
     return outcome[0]
 
 
-async def _with_signals(runner: Runner) -> RunStatus:
-    loop = asyncio.get_running_loop()
-    seen = 0
+@contextlib.contextmanager
+def _interrupting(runner: Runner) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run; asked twice, the process: the store is consistent at any moment.
 
-    def on_signal() -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
-            os._exit(EXIT_INTERRUPTED)  # asked twice: the store is consistent at any moment
+    Plain handlers run in the main thread even while a user's code blocks the event loop.
+    """
+    asked = 0
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            os._exit(EXIT_INTERRUPTED)
         runner.interrupt()
 
-    caught = []
+    before = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):  # Windows has no loop signal handlers
-                loop.add_signal_handler(number, on_signal)
-                caught.append(number)
+        before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return await runner.run()
+        yield
     finally:
-        for number in caught:
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -24,7 +24,8 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-_UNITS = {"%": 0.01, "ms": 0.001, "s": 1.0, "min": 60.0, None: 1.0}
+_UNITS = {"%": (1, 100), "ms": (1, 1000), "s": (1, 1), "min": (60, 1), None: (1, 1)}  # times, divided by: 57 % is 0.57
+MAX_ERROR_SHARE = 0.02  # more failed cases than this, and no gate that speaks of errors, is never a pass
 BUILT_IN = (
     "errors",
     "latency_mean",
@@ -60,8 +61,12 @@ def parse_gate(rule: str, *, metrics: Iterable[str], variants: Iterable[str], wh
     if name not in known:
         hint = did_you_mean(name, known)
         raise SuiteError(f"gate {rule!r}: nothing is measured as {name!r}", where=where, hint=hint)
-    _check_unit(rule, name, unit, where, float(found["number"]))
+    if name not in set(metrics):  # a metric's own name wins
+        _check_unit(rule, name, unit, where, float(found["number"]))
+    elif unit in ("ms", "s", "min") and not name.startswith("latency"):
+        raise SuiteError(f"gate {rule!r}: {name} isn't a time", where=where, hint="drop the unit")
     kind, _, scoped = (found["scope"] or "").partition(":")
+    times, divisor = _UNITS[unit]
     if kind == "variant" and scoped not in set(variants):
         raise SuiteError(
             f"gate {rule!r}: no variant is called {scoped!r}", where=where, hint=did_you_mean(scoped, variants)
@@ -70,7 +75,7 @@ def parse_gate(rule: str, *, metrics: Iterable[str], variants: Iterable[str], wh
         rule=rule.strip(),
         name=name,
         comparison=found["comparison"],
-        threshold=float(found["number"]) * _UNITS[unit],
+        threshold=float(found["number"]) * times / divisor,
         tag=scoped if kind == "tag" else None,
         group=scoped if kind == "group" else None,
         variant=scoped if kind == "variant" else None,
@@ -78,7 +83,7 @@ def parse_gate(rule: str, *, metrics: Iterable[str], variants: Iterable[str], wh
 
 
 def _check_unit(rule: str, name: str, unit: str | None, where: str, number: float) -> None:
-    is_time = name.startswith("latency")
+    is_time = name.startswith("latency_")
     if unit in ("ms", "s", "min") and not is_time:
         raise SuiteError(f"gate {rule!r}: {name} isn't a time", where=where, hint="drop the unit")
     if unit == "%" and (is_time or name == "tokens_per_case"):
@@ -88,15 +93,19 @@ def _check_unit(rule: str, name: str, unit: str | None, where: str, number: floa
         raise SuiteError(
             f"gate {rule!r}: errors are a share of the cases, so this always holds", where=where, hint=hint
         )
-    if is_time and unit is None and name != "latency":
+    if is_time and unit is None:
         raise SuiteError(f"gate {rule!r} doesn't say seconds or milliseconds", where=where, hint="write 2s or 500ms")
 
 
 def decide(gates: Sequence[Gate], aggregate: Aggregate, variants: Sequence[str]) -> tuple[GateOutcome, ...]:
     """Every gate on every variant it speaks of. A gate with nothing to measure is `undecided`, never a pass."""
-    return tuple(
-        _decide(gate, aggregate, variant) for gate in gates for variant in variants if gate.variant in (None, variant)
-    )
+    outcomes = []
+    for gate in gates:
+        if gate.variant is not None and gate.variant not in variants:
+            outcomes.append(GateOutcome(gate.rule, gate.variant, "undecided", None, "the run has no such variant"))
+            continue
+        outcomes += [_decide(gate, aggregate, v) for v in variants if gate.variant in (None, v)]
+    return tuple(outcomes)
 
 
 def _decide(gate: Gate, aggregate: Aggregate, variant: str) -> GateOutcome:
@@ -112,24 +121,36 @@ def _measure(gate: Gate, aggregate: Aggregate, variant: str) -> tuple[float | No
     cases = aggregate.cases(variant, **scope) if variant in aggregate.variants else 0
     if not cases:
         return None, "no case to measure"
+    if gate.name in aggregate.metrics:
+        return _metric(gate, aggregate, variant, cases)
     if gate.name == "errors":
         return aggregate.error_share(variant, **scope), f"{aggregate.errors(variant, **scope)} of {cases} cases failed"
-    if gate.name.startswith("latency_"):
-        values, what = aggregate.latencies(variant, **scope), "no latency was measured"
-    elif gate.name == "tokens_per_case":
-        values, what = aggregate.tokens(variant, **scope), "no usage is known"
-    else:
-        values, what = aggregate.values(variant, gate.name, **scope), "no case has a score"
-        reasons = aggregate.unscored(variant, gate.name)
-        if not len(values) and reasons:
-            what += f": {max(reasons, key=lambda reason: reasons[reason])}"
-    if not len(values):
-        return None, what
-    left_out = cases - len(values)
-    detail = f"{len(values)} cases" + (f", {left_out} without a value" if left_out else "")
-    if gate.name.startswith("latency_p"):
-        return quantile(values, int(gate.name.removeprefix("latency_p")) / 100), detail
-    return mean(values), detail
+    if gate.name == "tokens_per_case":
+        return _mean(aggregate.tokens(variant, **scope), cases, "no usage is known")
+    values = aggregate.latencies(variant, **scope)
+    if not len(values) or gate.name == "latency_mean":
+        return _mean(values, cases, "no latency was measured")
+    return quantile(values, int(gate.name.removeprefix("latency_p")) / 100), _left_out(values, cases)
+
+
+def _metric(gate: Gate, aggregate: Aggregate, variant: str, cases: int) -> tuple[float | None, str]:
+    reasons = aggregate.unscored(variant, gate.name)
+    raised = sum(count for reason, count in reasons.items() if f"{gate.name} raised " in reason)
+    if raised > MAX_ERROR_SHARE * aggregate.cases(variant):
+        return None, f"the metric raised an error for {raised} cases"
+    why = (
+        f"no case has a score: {max(reasons, key=lambda reason: reasons[reason])}" if reasons else "no case has a score"
+    )
+    return _mean(aggregate.values(variant, gate.name, tag=gate.tag, group=gate.group), cases, why)
+
+
+def _mean(values: Sequence[float], cases: int, nothing: str) -> tuple[float | None, str]:
+    return (mean(values), _left_out(values, cases)) if len(values) else (None, nothing)
+
+
+def _left_out(values: Sequence[float], cases: int) -> str:
+    missing = cases - len(values)
+    return f"{len(values)} cases" + (f", {missing} without a value" if missing else "")
 
 
 def unfinished_gates(outcomes: Iterable[GateOutcome], done: int, total: int) -> tuple[GateOutcome, ...]:

@@ -136,6 +136,15 @@ class Budget:
         self._reserved_tokens -= reserved_tokens
         self.requests += 1
         self.tokens += used_tokens
+        self._wake()
+
+    def give_back(self, reserved_tokens: int) -> None:
+        """Undo a reservation of which nothing was sent."""
+        self._reserved -= 1
+        self._reserved_tokens -= reserved_tokens
+        self._wake()
+
+    def _wake(self) -> None:
         if self._settled is not None:
             self._settled.set()
             self._settled = None

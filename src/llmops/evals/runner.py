@@ -133,7 +133,7 @@ class Runner:
     def _workers(self, entrant: Entrant) -> Iterator[Coroutine[Any, Any, None]]:
         limits = self.plan.limits
         trials = self._trials(entrant.name)
-        sender = None if entrant.sends_itself else Sender(limits)
+        sender = None if entrant.sends_itself else Sender(within(limits, entrant.variant))
         for _ in range(min(limits.concurrency, max(1, self.plan.total))):
             yield self._work(entrant, trials, sender)
 
@@ -148,6 +148,8 @@ class Runner:
         for position, trial in trials:
             try:
                 output = await self._answer(entrant, trial, sender)
+                if self._is_over():  # a pipeline may have swallowed the cancellation
+                    return
                 scores = await score_sample(self.plan.metrics, Sample(trial.case, output))
                 self._record(Result(entrant.name, trial.case, output, trial.repeat, scores), position)
             except BudgetExceededError as error:
@@ -159,6 +161,10 @@ class Runner:
                 self._end("failed")
                 return
             await asyncio.sleep(0)  # a variant that never waits must not starve the others, progress or Ctrl-C
+
+    def _is_over(self) -> bool:
+        task = asyncio.current_task()
+        return (self._ended is not None and self._ended.is_set()) or (task is not None and task.cancelling() > 0)
 
     def _end(self, why: RunStatus) -> None:
         if self._why == "finished":
@@ -221,6 +227,13 @@ class Runner:
             if close is not None:
                 with contextlib.suppress(Exception):  # the results are safe; a connection that won't close isn't news
                     await close()
+
+
+def within(limits: Limits, answering: object) -> Limits:
+    """The limits for a variant or backend: rates a minute are for servers, not for what is on this machine."""
+    if getattr(answering, "local", False):
+        return replace(limits, requests_per_minute=None, tokens_per_minute=None)
+    return limits
 
 
 def _metered(output: Output, meter: Meter, elapsed: float) -> Output:

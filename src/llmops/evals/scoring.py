@@ -24,8 +24,16 @@ async def score_sample(metrics: Mapping[str, Metric], sample: Sample) -> dict[st
             raise
         except LlmopsError as error:
             scores[name] = Score.unscored(str(error))
-        except (KeyboardInterrupt, asyncio.CancelledError):
+        except KeyboardInterrupt:
             raise
         except BaseException as error:  # sys.exit() in a user's metric included
+            if isinstance(error, asyncio.CancelledError) and _is_ending():
+                raise
             scores[name] = Score.unscored(f"{name} raised {type(error).__name__}: {said(error)}"[:500])
     return scores
+
+
+def _is_ending() -> bool:
+    """True when the runner cancelled this task; a metric may also raise CancelledError by itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

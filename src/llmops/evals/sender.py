@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -33,6 +35,8 @@ class Meter:
     waited_s: float = 0.0
     replayed_s: float = 0.0
     stopped: BudgetExceededError | None = None
+    _waits: int = 0
+    _since: float = 0.0
 
     def add(self, completion: Completion) -> None:
         self.requests += 1
@@ -40,6 +44,19 @@ class Meter:
         if completion.cached:
             self.cached += 1
             self.replayed_s += completion.latency_s or 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time that isn't the variant's: waiting for a place, a budget or a pause. Overlapping waits count once."""
+        if not self._waits:
+            self._since = time.perf_counter()
+        self._waits += 1
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            if not self._waits:
+                self.waited_s += time.perf_counter() - self._since
 
 
 METER: ContextVar[Meter | None] = ContextVar("llmops_meter", default=None)
@@ -50,43 +67,66 @@ class Sender:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.retried = 0
         self._failures = 0  # requests given up on since one last succeeded
         self._concurrency = ConcurrencyLimit(limits.concurrency)
         self._requests = Pace(limits.requests_per_minute) if limits.requests_per_minute else None
         self._tokens = Pace(limits.tokens_per_minute) if limits.tokens_per_minute else None
 
-    async def send(self, attempt: Callable[[], Awaitable[T]], *, tokens: int = 0, meter: Meter | None = None) -> T:
-        """The result of `attempt`, tried again while its error is retryable. The last error carries `attempts`."""
-        loop = asyncio.get_running_loop()
+    async def send(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        tokens: int = 0,
+        meter: Meter | None = None,
+        reserve: Callable[[], Awaitable[None]] | None = None,
+        give_back: Callable[[], None] | None = None,
+    ) -> T:
+        """The result of `attempt`, tried again while its error is retryable. The last error carries `attempts`.
+
+        `reserve` is awaited before each attempt takes a place; `give_back` undoes it when the attempt never began.
+        """
+        meter = meter or Meter()
         for number in range(1, self.limits.retries + 2):
-            began = loop.time()
-            await self._admit(tokens)
-            sent_at = loop.time()
-            if meter is not None:
-                meter.waited_s += sent_at - began
-            try:
-                async with asyncio.timeout(self.limits.timeout_s):
-                    result = await attempt()
-                self._concurrency.succeeded()
-                self._failures = 0
-                return result
-            except TimeoutError:
-                error: LlmopsError = BackendTimeoutError(f"no answer within {self.limits.timeout_s:g} s")
-            except BackendError as problem:
-                error = problem
-                if isinstance(problem, RateLimitedError):
-                    self._concurrency.pushed_back(sent_at, _capped(problem.retry_after_s))
-            finally:
-                self._concurrency.release()
+            with meter.waiting():
+                if reserve is not None:
+                    await reserve()
+                try:
+                    await self._admit(tokens)
+                except BaseException:
+                    if give_back is not None:
+                        give_back()
+                    raise
+            error = await self._attempt(attempt)
+            if not isinstance(error, LlmopsError):
+                return error
             tries = 1 if self._failures >= GIVE_UP_AFTER else self.limits.retries + 1
             if number >= tries or not error.retryable or _hopeless(error):
-                self._failures += 1
+                self._failures += error.retryable
                 error.attempts = number  # type: ignore[attr-defined]
                 raise error
-            self.retried += 1
-            await self._pause(number, error, meter)
+            with meter.waiting():
+                await asyncio.sleep(pause_s(number, error))
         raise AssertionError("unreachable")
+
+    async def _attempt(self, attempt: Callable[[], Awaitable[T]]) -> T | LlmopsError:
+        """What came of one attempt: its result, or the backend's error."""
+        sent_at = time.monotonic()
+        try:
+            async with asyncio.timeout(self.limits.timeout_s) as limit:
+                result = await attempt()
+            self._concurrency.succeeded()
+            self._failures = 0
+            return result
+        except TimeoutError:
+            if not limit.expired():  # the pipeline's own
+                raise
+            return BackendTimeoutError(f"no answer within {self.limits.timeout_s:g} s")
+        except BackendError as error:
+            if isinstance(error, RateLimitedError):
+                self._concurrency.pushed_back(sent_at, _capped(error.retry_after_s))
+            return error
+        finally:
+            self._concurrency.release()
 
     def correct(self, tokens: int) -> None:
         """Book tokens used beyond the estimate."""
@@ -94,21 +134,24 @@ class Sender:
             self._tokens.correct(tokens)
 
     async def _admit(self, tokens: int) -> None:
-        delay = self._requests.delay(1) if self._requests is not None else 0.0
-        if self._tokens is not None:
-            delay = max(delay, self._tokens.delay(tokens))
-        if delay > 0:
-            await asyncio.sleep(delay)
+        """Take a place, then wait for the schedule: what waited for a server to recover must not come all at once."""
         await self._concurrency.acquire()
+        try:
+            delay = self._requests.delay(1) if self._requests is not None else 0.0
+            if self._tokens is not None:
+                delay = max(delay, self._tokens.delay(tokens))
+            if delay > 0:
+                await asyncio.sleep(delay)
+        except BaseException:
+            self._concurrency.release()
+            raise
 
-    async def _pause(self, number: int, error: LlmopsError, meter: Meter | None) -> None:
-        delay = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (number - 1)) * random.uniform(0.5, 1.0)
-        asked = getattr(error, "retry_after_s", None)
-        if asked is not None:
-            delay = asked + random.uniform(0.0, 0.1)  # never earlier than asked, and not all at once
-        if meter is not None:
-            meter.waited_s += delay
-        await asyncio.sleep(delay)
+
+def pause_s(number: int, error: LlmopsError) -> float:
+    """Seconds to wait after failure `number`: doubling with jitter, and never earlier than the server asked."""
+    delay: float = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (number - 1)) * random.uniform(0.5, 1.0)
+    asked: float | None = getattr(error, "retry_after_s", None)
+    return delay if asked is None else max(delay, asked + random.uniform(0.0, 0.1))
 
 
 def _capped(seconds: float | None) -> float | None:

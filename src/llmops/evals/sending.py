@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from llmops.errors import (
     BackendError,
@@ -20,6 +20,8 @@ from llmops.errors import (
 from llmops.evals.limits import Budget
 from llmops.evals.sender import METER, Meter, Sender
 from llmops.types import Backend, Completion, Request
+
+T = TypeVar("T")
 
 
 class AnswerCache(Protocol):
@@ -82,10 +84,21 @@ class SentBackend:
         return completion
 
     async def _embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """Vectors for texts: under the same limits and retries, without the cache."""
+        """Vectors for texts: under the same limits, budget and retries, without the cache."""
+        if getattr(self.cache, "complete", False):
+            raise NotRecordedError("embeddings aren't recorded", hint="score without them, or run without --replay")
         inner: Any = self.backend
-        vectors: Sequence[Sequence[float]] = await self._sender.send(lambda: inner.embed(texts), meter=METER.get())
-        return vectors
+        tokens = sum(len(text.encode("utf-8", "replace")) for text in texts) if self._budget.limited else 0
+
+        async def attempt() -> Sequence[Sequence[float]]:
+            try:
+                vectors: Sequence[Sequence[float]] = await inner.embed(texts)
+                return vectors
+            finally:
+                if self._budget.limited:
+                    self._budget.settle(tokens, tokens)
+
+        return await self._send_within_budget(attempt, tokens, METER.get())
 
     async def _complete(self, request: Request, meter: Meter | None) -> Completion:
         if self.cache is None:
@@ -119,7 +132,10 @@ class SentBackend:
 
     async def _join(self, flight: asyncio.Future[Completion], request: Request, meter: Meter | None) -> Completion:
         try:
-            return await asyncio.shield(flight)
+            with (meter or Meter()).waiting():  # its latency is the answer's own, as for one from the cache
+                return await asyncio.shield(flight)
+        except BudgetExceededError as error:
+            raise _stopping(meter, error) from None
         except LlmopsError as error:
             if type(error) is BackendError:  # the first was cancelled or broke: this one goes on by itself
                 return await self._complete(request, meter)
@@ -131,12 +147,27 @@ class SentBackend:
         async def attempt() -> Completion:
             if not self._budget.limited:
                 return await self._timed(request)
-            return await self._within_budget(request, tokens, meter)
+            return await self._settled(request, tokens)
 
-        completion = await self._sender.send(attempt, tokens=tokens, meter=meter)
+        completion = await self._send_within_budget(attempt, tokens, meter)
         if completion.usage.certainty != "unknown":
             self._sender.correct(completion.usage.total_tokens - tokens)
         return completion
+
+    async def _send_within_budget(self, attempt: Callable[[], Awaitable[T]], tokens: int, meter: Meter | None) -> T:
+        if not self._budget.limited:
+            return await self._sender.send(attempt, tokens=tokens, meter=meter)
+
+        async def reserve() -> None:
+            try:
+                await self._budget.reserve(tokens)
+            except BudgetExceededError as error:
+                raise _stopping(meter, error) from None
+
+        def give_back() -> None:
+            self._budget.give_back(tokens)
+
+        return await self._sender.send(attempt, tokens=tokens, meter=meter, reserve=reserve, give_back=give_back)
 
     async def _timed(self, request: Request) -> Completion:
         """The completion with its latency, which a cached answer keeps."""
@@ -146,13 +177,7 @@ class SentBackend:
             completion = replace(completion, latency_s=time.perf_counter() - began)
         return completion
 
-    async def _within_budget(self, request: Request, tokens: int, meter: Meter | None) -> Completion:
-        try:
-            await self._budget.reserve(tokens)
-        except BudgetExceededError as error:
-            if meter is not None:
-                meter.stopped = error  # a pipeline may swallow the exception; the runner must still stop
-            raise
+    async def _settled(self, request: Request, tokens: int) -> Completion:
         used = tokens  # an attempt cut off in the middle may be billed in full
         try:
             completion = await self._timed(request)
@@ -187,6 +212,13 @@ class SentBackend:
             "--max-tokens needs a bound on every answer",
             hint="give the prompt or variant parameters: {max_tokens: …}",
         )
+
+
+def _stopping(meter: Meter | None, error: BudgetExceededError) -> BudgetExceededError:
+    """Note that the budget ended this trial: a pipeline may swallow the exception, and the runner must still stop."""
+    if meter is not None:
+        meter.stopped = error
+    return BudgetExceededError(error.message, where=error.where, hint=error.hint)
 
 
 def prompt_tokens_bound(request: Request) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 from llmops.errors import InputError, SuiteError, did_you_mean
 from llmops.identity import canonical_json
 from llmops.registry import Spec, names, parse_short_form
+from llmops.secrets import longest_first, masked_message, masked_override, secret_values
 from llmops.yamlfile import Document, expand, load_yaml
 
 MAX_BYTES = 5_000_000
+MAX_NAME_BYTES = 200  # a file's name may have 255, and a report adds its ending
 _NAMES: dict[type, str] = {dict: "mapping", list: "list"}
 _SAYINGS = {  # pydantic's kinds of error in words for people who write YAML
     "list_type": ("not a list", "write [one, two] or a line with a dash for each"),
@@ -64,7 +66,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Suite:
-    """A validated suite. `base` is the folder its relative paths start from; `where` is its file."""
+    """A validated suite. `base` is the folder its relative paths start from; `where` is its file.
+
+    `secrets` are the values to mask in what is shown or stored: those of environment variables named like secrets
+    or used in headers, and those given for such keys with `--set`.
+    """
 
     name: str
     base: Path
@@ -84,6 +90,7 @@ class Suite:
     config: Mapping[str, Any] = field(default_factory=dict)
     dataset_where: str = ""
     overrides: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
 
 def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
@@ -91,20 +98,28 @@ def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
 
     Raises `SuiteError` with `file:line` on anything wrong, before any model is called.
     """
-    document = expand(_read(path))
+    document = expand(_read(path), error=SuiteError)
     data = document.data
     if not isinstance(data, dict):
         raise SuiteError("a suite is a mapping of keys such as dataset, variants, metrics", where=document.where())
     for override in overrides:
         apply_override(data, override)
-    document = replace(document, overrides={_path_of(override): override for override in overrides})
-    suite = parse_suite(data, document, base=path.parent.resolve(), path=path)
+    shown = {_path_of(override): masked_override(override) for override in overrides}
+    given = (secret for override in overrides for secret in _secrets_of(override))
+    document = replace(document, overrides=shown, secrets=longest_first((*document.secrets, *given)))
+    try:
+        suite = parse_suite(data, document, base=path.parent.resolve(), path=path)
+    except InputError as error:
+        error.message = masked_message(error.message, document.secrets)
+        raise
     return replace(suite, overrides=tuple(overrides))
 
 
 def parse_suite(data: dict[str, Any], document: Document, *, base: Path, path: Path | None = None) -> Suite:
     """Check a suite's data and turn it into a `Suite`."""
     model = _validate(data, document)
+    name = model.name or (path.stem if path else "suite")
+    _check_name(name, document.where(("name",) if model.name else ()))
     dataset = model.dataset
     as_path = isinstance(dataset, str)
     kinds = names("variants")
@@ -119,7 +134,7 @@ def parse_suite(data: dict[str, Any], document: Document, *, base: Path, path: P
                 f"watch: {pattern!r} isn't a relative pattern", where=where, hint="paths start at this file"
             )
     return Suite(
-        name=model.name or (path.stem if path else "suite"),
+        name=name,
         base=base,
         path=path,
         description=model.description,
@@ -136,7 +151,13 @@ def parse_suite(data: dict[str, Any], document: Document, *, base: Path, path: P
         watch=tuple(model.watch),
         where=document.name,
         config=data,
+        secrets=document.secrets,
     )
+
+
+def _secrets_of(override: str) -> Iterator[str]:
+    key, _, text = override.partition("=")
+    return secret_values(load_yaml(text, name=f"--set {key}").data, key.split("."))
 
 
 def _path_of(override: str) -> tuple[str | int, ...]:
@@ -174,6 +195,14 @@ def _index(node: list[Any], part: str, key: str) -> int:
     if part.isdigit() and int(part) < len(node):
         return int(part)
     raise InputError(f"--set {key}: {part!r} isn't a position in a list of {len(node)}")
+
+
+def _check_name(name: str, where: str) -> None:
+    """A suite's name is part of the names of report files and of a terminal's lines."""
+    if name.isprintable() and name.strip(" .") and not {*"/\\"} & {*name} and len(name.encode()) <= MAX_NAME_BYTES:
+        return
+    hint = rf"reports are files of that name: printable, without / and \, at most {MAX_NAME_BYTES} bytes"
+    raise SuiteError(f"{name[:80]!r} can't be the suite's name", where=where, hint=hint)
 
 
 def _read(path: Path) -> Document:
@@ -244,6 +273,10 @@ def _variant(name: Any, value: Any, kinds: list[str], document: Document) -> Var
             where=where,
             hint=f"start it with {', '.join(kinds)}: …",
         )
+    if not str(name).isprintable():
+        raise SuiteError(
+            f"the variant's name {name!r} isn't printable", where=where, hint="leave out line ends and tabs"
+        )
     found = [kind for kind in kinds if kind in value]
     if len(found) != 1:
         problem = "doesn't say what it runs" if not found else f"says both {found[0]} and {found[1]}"
@@ -257,6 +290,9 @@ def _variant(name: Any, value: Any, kinds: list[str], document: Document) -> Var
 def _metric(form: Any, index: int, document: Document) -> MetricSpec:
     where = document.where(("metrics", index))
     try:
-        return MetricSpec(parse_short_form(form, what="metric", where=where), where)
+        spec = parse_short_form(form, what="metric", where=where)
     except InputError as error:
         raise SuiteError(error.message, where=where) from None
+    if not spec.label.isprintable():
+        raise SuiteError(f"as: {spec.label!r} isn't printable", where=where, hint="leave out line ends and tabs")
+    return MetricSpec(spec, where)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -17,9 +18,11 @@ from llmops.errors import (
     RateLimitedError,
     RequestRejectedError,
 )
+from llmops.secrets import masked_message
 
 MAX_MESSAGE = 300
 MAX_WAIT_S = 86_400.0
+_MAX_MASKED = 65_536
 _TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
@@ -51,7 +54,7 @@ def refused(
     if status >= 500:
         return BackendUnavailableError(message, hint=hint)
     if 300 <= status < 400:
-        target = shown(str(headers.get("Location", "")))
+        target = shown(masked_message(str(headers.get("Location", "")), tuple(secrets)))
         message = f"{url} answered {status}, a redirect to {target!r}"
         return RequestRejectedError(message, hint="use that address itself")
     return RequestRejectedError(message, hint=hint)
@@ -73,11 +76,20 @@ def server_message(error: Any, body: bytes = b"", secrets: Iterable[str] = ()) -
     elif isinstance(error, str):
         text = error
     else:
-        text = body[: 4 * MAX_MESSAGE].decode("utf-8", "replace")
-    for secret in secrets:
-        if len(secret) >= 6:
-            text = text.replace(secret, "…")
-    return shown(text)
+        text = body[:_MAX_MASKED].decode("utf-8", "replace")
+    # Masked before it is cut, or the beginning of a secret could stay.
+    return shown(masked_message(text[:_MAX_MASKED], tuple(secrets))[: 4 * MAX_MESSAGE])
+
+
+@contextlib.contextmanager
+def masking(secrets: Callable[[], Iterable[str]]) -> Iterator[None]:
+    """Mask `secrets()` in the text of a `BackendError` that is raised inside."""
+    try:
+        yield
+    except BackendError as error:
+        error.message, error.hint = (masked_message(text, tuple(secrets())) for text in (error.message, error.hint))
+        error.args = (error.message,)
+        raise
 
 
 def shown(text: str, limit: int = MAX_MESSAGE) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmops.errors import BadResponseError, InputError, PipelineError, did_you_mean
-from llmops.http import HttpClient, check_url, expand_headers, refused, shown
+from llmops.http import HttpClient, check_url, expand_headers, header_secrets, masking, refused, shown
 from llmops.types import Build, Case, Output, Trial, Usage, VariantInfo
 from llmops.variants.json_template import compile_template
 from llmops.variants.output_fields import (
@@ -64,6 +64,7 @@ class HttpVariant:
         self._render = None if request is None else compile_template(request, where=build.where)
         self._paths, self._context_names = _checked_response(response)
         self._extra_headers = dict(headers or {})
+        expand_headers(self._extra_headers, where=build.where)  # a variable that isn't set is told before the run
         self._secrets: tuple[str, ...] = ()
         self._client = HttpClient(
             self._headers, connect_timeout_s=connect_timeout_s, read_timeout_s=timeout_s, trust_env=trust_env
@@ -80,13 +81,14 @@ class HttpVariant:
 
     async def answer(self, trial: Trial) -> Output:
         """The endpoint's output. Raises a `BackendError` when there is none."""
-        answer = await self._client.send(self._method, self._url, self._body(trial))
-        if not 200 <= answer.status < 300:
-            hints = {401: "does headers: hold the key, as ${VAR}?", 404: "is the address right?"}
-            raise refused(
-                answer.status, answer.headers, answer.body, url=str(self._url), hints=hints, secrets=self._secrets
-            )
-        return self._output(answer.body)
+        with masking(lambda: self._secrets):
+            answer = await self._client.send(self._method, self._url, self._body(trial))
+            if not 200 <= answer.status < 300:
+                hints = {401: "does headers: hold the key, as ${VAR}?", 404: "is the address right?"}
+                raise refused(
+                    answer.status, answer.headers, answer.body, url=str(self._url), hints=hints, secrets=self._secrets
+                )
+            return self._output(answer.body)
 
     async def aclose(self) -> None:
         """Close the running loop's connections."""
@@ -94,7 +96,7 @@ class HttpVariant:
 
     def _headers(self) -> dict[str, str]:
         expanded = expand_headers(self._extra_headers)
-        self._secrets = tuple(v for name, v in expanded.items() if v != self._extra_headers[name].strip())
+        self._secrets = header_secrets(self._extra_headers)
         return {"Content-Type": "application/json", "Accept": "application/json", **expanded}
 
     def _body(self, trial: Trial) -> bytes:

@@ -153,7 +153,7 @@ class PipelineBackend:
         """A `Completion` (in an async function, something to await). A string is one user message."""
         chat = ({"role": "user", "content": messages},) if isinstance(messages, str) else tuple(messages)
         request = Request(chat, model, parameters, tuple(tools), output_schema, self._repeat)
-        if self._loop is None:
+        if self._loop is None or _running_loop() is self._loop:  # a sync wrapper around an async function
             return self._backend.complete(request)
         return asyncio.run_coroutine_threadsafe(self._completed(request), self._loop).result()
 
@@ -166,3 +166,10 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # some built-ins have no signature
         return {}
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -31,6 +31,8 @@ class RecordedVariant:
     stay on disk: memory holds an id and a position a row.
     """
 
+    local = True  # no server, so rates a minute don't apply
+
     def __init__(
         self, build: Build, path: str, fields: dict[str, str] | None = None, only: dict[str, Any] | None = None
     ) -> None:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from types import NoneType
-from typing import Any
+from typing import Any, get_args
 
 from llmops.errors import PipelineError
 from llmops.token_usage import read_usage
-from llmops.types import Completion, Context, Failure, Output, ToolCall, Usage
+from llmops.types import Completion, Context, Failure, Output, TokenCertainty, ToolCall, Usage
 
 _OUTPUT_KEYS = ("text", "answer", "output", "contexts", "usage", "tool_calls", "latency_s", "metadata")
 _FIELD_TYPES: dict[str, Any] = {
@@ -30,7 +30,8 @@ def to_output(returned: Any, target: str) -> Output:
     if isinstance(returned, Output):
         return _measured(_checked(returned, target), target)
     if isinstance(returned, Completion):
-        return Output(text=returned.text, usage=returned.usage, tool_calls=returned.tool_calls)
+        # its usage is left out: the runner counted this request and those before it
+        return Output(text=returned.text, tool_calls=returned.tool_calls)
     if isinstance(returned, Mapping):
         return _measured(_from_mapping(returned, target), target)
     if isinstance(returned, (bool, int, float)):
@@ -102,6 +103,8 @@ def _measured(output: Output, target: str) -> Output:
     latency = output.latency_s
     if latency is not None and not (isinstance(latency, (int, float)) and math.isfinite(latency) and latency >= 0):
         raise PipelineError(f"{target} returned latency_s {latency!r}, not a number of seconds")
+    if output.usage.certainty not in get_args(TokenCertainty):
+        raise PipelineError(f"{target} returned a usage whose certainty is {output.usage.certainty!r}")
     for name in _COUNTS:
         value = getattr(output.usage, name)
         if not isinstance(value, int) or value < 0:
