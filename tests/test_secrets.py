@@ -252,3 +252,29 @@ def test_clearing_a_locked_cache_is_an_error(tmp_path: Path) -> None:
             with pytest.raises(StoreError, match="locked"):
                 cache.clear()
         assert cache.clear() == 1
+
+
+def test_no_secret_of_a_suite_reaches_the_store_or_a_report(llmops, tmp_path):
+    """Not from `with:`, from a header a server repeats, from --set, nor from a pipeline's own error."""
+    from stub_server import Reply, StubServer
+
+    secret = "sk-verysecret-123456"
+    (tmp_path / "llmops.yaml").write_text("")
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "ask.prompt.md").write_text("user:\n{{ question }}\n")
+    (tmp_path / "cases.jsonl").write_text('{"id": "1", "question": "q", "expected": "a"}\n')
+    (tmp_path / "pipe.py").write_text("def answer(question, api_key):\n    raise ValueError('rejected ' + api_key)\n")
+    with StubServer(default=Reply(status=400, body={"error": {"message": f"bad header {secret}"}})) as server:
+        backend = f'{{openai_http: {{base_url: "{server.url}", model: m, headers: {{X-Key: "${{THE_KEY}}"}}}}}}'
+        (tmp_path / "suite.yaml").write_text(
+            "dataset: cases.jsonl\nvariants:\n"
+            '  pipeline: {python: pipe.py:answer, with: {api_key: "${THE_KEY}"}}\n'
+            f"  served: {{prompt: ask, backend: {backend}}}\nmetrics: [contains]\n"
+        )
+        done = llmops("eval", "suite.yaml", "-o", "r.html", "-o", "r.json", THE_KEY=secret)
+        assert done.returncode == 4, done.stderr
+        assert server.seen[0].headers["X-Key"] == secret
+    assert secret not in done.stdout + done.stderr
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert secret.encode() not in path.read_bytes(), path

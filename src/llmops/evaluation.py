@@ -23,6 +23,7 @@ from llmops.evals.suite import Suite, load_suite
 from llmops.identity import new_id
 from llmops.process import is_alive, this_process
 from llmops.runs import Run, open_saved, unfinished
+from llmops.secrets import masked, masked_message, masked_override
 from llmops.store.database import Store
 from llmops.types import Result, RunRecord, RunStatus
 
@@ -63,6 +64,7 @@ class Evaluation:
         self.options = options
         self.config = load_config(suite.base)
         self.location = store_location(options.store, suite.base)
+        self.secrets = (*suite.secrets, *self.config.secrets)
         self.counters = Counters()
         budget = Budget(max_requests=options.max_requests, max_tokens=options.max_tokens)
         if options.replay is not None and not any(options.replay.glob("*.json")):
@@ -131,7 +133,9 @@ class Evaluation:
             suite_hash=assembly.suite_hash,
             dataset=assembly.dataset.name,
             fingerprint=assembly.survey.fingerprint,
-            variants=assembly.variant_infos,
+            variants=tuple(
+                replace(info, details=masked(info.details, self.secrets)) for info in assembly.variant_infos
+            ),
             metrics=assembly.metric_infos,
             baseline=self.suite.baseline,
             repeats=self.suite.repeats,
@@ -146,7 +150,7 @@ class Evaluation:
                 "only": list(selection.only),
                 "sample": selection.sample,
                 "variants": list(selection.variants),
-                "set": list(self.suite.overrides),
+                "set": [masked_override(override) for override in self.suite.overrides],
             },
         )
 
@@ -156,6 +160,13 @@ class Evaluation:
             return ""
         path = self.suite.path.resolve()
         return path.relative_to(self.config.root).as_posix() if path.is_relative_to(self.config.root) else str(path)
+
+    def _without_secrets(self, result: Result) -> Result:
+        """A failed result whose message, perhaps a server's, doesn't repeat a secret of ours."""
+        error = result.output.error
+        assert error is not None
+        error = replace(error, message=masked_message(error.message, self.secrets))
+        return replace(result, output=replace(result.output, error=error))
 
     def _open_cache(self) -> AnswerCache | None:
         from llmops.backends.cache import FolderCache, SqliteCache
@@ -194,6 +205,8 @@ class Evaluation:
             with store.writer(record.id) as writer:
 
                 def write(result: Result, position: int) -> None:
+                    if result.output.error is not None and self.secrets:
+                        result = self._without_secrets(result)
                     writer.put(result, position)
                     aggregate.add(result)
 
@@ -255,8 +268,13 @@ def resumable(path: Path | None, options: RunOptions, reference: str, overrides:
     chosen = record.config
     if path is None and not chosen.get("path"):
         raise InputError(f"run {record.id} was not made from a suite file", hint="name the suite")
+    hidden = [override.partition("=")[0] for override in chosen.get("set") or () if override.endswith("=***")]
+    missing = [key for key in hidden if not any(override.startswith(f"{key}=") for override in overrides)]
+    if missing:
+        raise InputError(f"the run was made with --set {missing[0]}=…, a secret", hint="give that --set again")
     place = path if path is not None else project_root() / chosen["path"]
-    suite = load_suite(place, overrides=[*(chosen.get("set") or ()), *overrides])
+    kept = [override for override in chosen.get("set") or () if not override.endswith("=***")]
+    suite = load_suite(place, overrides=[*kept, *overrides])
     selection = Selection(
         tuple(chosen.get("only") or ()),
         chosen.get("sample"),
