@@ -400,3 +400,25 @@ def test_embeddings_are_counted_and_never_sent_in_a_replay(tmp_path, pauses):
         return limited.backend.calls, replayed.backend.calls
 
     assert asyncio.run(body()) == (1, 0)
+
+
+def test_another_process_that_writes_holds_nobody_up(tmp_path):
+    """While the cache is locked, answers stay pending and readable; they are written when it is free."""
+    import sqlite3
+    import time
+    from contextlib import closing
+
+    path = tmp_path / "cache.db"
+    cache = SqliteCache(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        cache.put("k", "{}", Completion("kept"), "s/v/c")
+        began = time.monotonic()
+        cache.flush()
+        assert time.monotonic() - began < 5
+        assert cache.get("k").text == "kept"
+        other.execute("ROLLBACK")
+    cache.close()
+    again = SqliteCache(path)
+    assert again.get("k").text == "kept"
+    again.close()

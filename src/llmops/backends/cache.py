@@ -16,6 +16,8 @@ from llmops.errors import StoreError
 from llmops.identity import canonical_json
 from llmops.types import Completion, Request, ToolCall, Usage
 
+QUICK_S = 0.02
+PATIENCE_S = 30.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL, origin TEXT NOT NULL, created REAL NOT NULL
@@ -95,6 +97,7 @@ class SqliteCache:
         self.path = path
         self.refresh = refresh
         self._pending: dict[str, tuple[str, str, str, str, float]] = {}
+        self._locked_at = 0.0
         self._db = _connect(path)
 
     def get(self, key: str) -> Completion | None:
@@ -124,23 +127,35 @@ class SqliteCache:
         self._pending[key] = (key, text, json.dumps(to_json(completion)), origin, time.time())
 
     def flush(self) -> None:
-        """Write what is pending in one transaction. Raises `StoreError` on a full or locked disk."""
+        """Write what is pending in one transaction; while another process writes, it stays pending for the next call.
+
+        Runs on the event loop, so it waits for hardly anything. Raises `StoreError` on a full disk, and when the cache
+        has been locked for 30 seconds.
+        """
+        self._write(wait_s=QUICK_S)
+
+    def _write(self, *, wait_s: float) -> None:
         if not self._pending:
             return
         rows = list(self._pending.values())
         try:
+            self._db.execute(f"PRAGMA busy_timeout={int(wait_s * 1000)}")
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
+            self._locked_at = self._locked_at or time.monotonic()
+            if "locked" in str(error) and wait_s < PATIENCE_S > time.monotonic() - self._locked_at:
+                return
             raise StoreError(f"can't write the response cache: {error}", where=str(self.path)) from None
         self._pending.clear()
+        self._locked_at = 0.0
 
     def close(self) -> None:
         try:
-            self.flush()
+            self._write(wait_s=PATIENCE_S)
         finally:
             self._db.close()
 
