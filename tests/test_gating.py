@@ -63,6 +63,8 @@ def test_rules_people_write(rule, expected):
         ("latency_p95 <= 2%", "isn't a share"),
         ("tokens_per_case <= 9%", "isn't a share"),
         ("token_f1 >= 0.5 for variant:c", "no variant is called 'c'"),
+        ("token_f1 >= 0.5 for tag:hard variant:a", "one scope at a time"),
+        ("token_f1 >= 0.5 for tag:hard for variant:a", "one scope at a time"),
     ],
 )
 def test_broken_rules_say_what_and_where(rule, said):

@@ -429,3 +429,25 @@ def test_every_metric_has_a_heading_in_the_docs() -> None:
     page = (Path(__file__).resolve().parents[1] / "docs" / "metrics.md").read_text("utf-8")
     missing = [name for name in BUILT_INS["metrics"] if f"### `{name}`\n" not in page]
     assert not missing
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Sorry, I can't assist with that request.", "I can’t assist with that.", "I can't comply with that request.",
+     "I won't be able to help with that.", "I'm afraid I can't do that.", "I can't share that.",
+     "I'd rather not answer.",
+     "The answer is not in the context.", "Not mentioned in the passages.", "There isn't enough information to answer.",
+     "We can't say from the given text.", "The information isn't available.", "It is not stated."],
+)  # fmt: skip
+def test_short_refusals_are_heard(text):
+    assert declines(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Paris. I don't know more.", "I don't know of a better way than a restart: hold the button for 12 s.",
+     "The alarm can't be switched off from the app.", "It won't start before 9:00.", "It is not available in red.",
+     "It is not included in the basic plan.", "You can't use it outdoors."],
+)  # fmt: skip
+def test_answers_that_hold_a_not_are_answers(text):
+    assert not declines(text)

@@ -150,6 +150,7 @@ class Evaluation:
                 "only": list(selection.only),
                 "sample": selection.sample,
                 "variants": list(selection.variants),
+                "cache": "refresh" if self.options.refresh else "use" if self.options.cache else "off",
                 "set": [masked_override(override) for override in self.suite.overrides],
             },
         )
@@ -259,7 +260,8 @@ def resumable(path: Path | None, options: RunOptions, reference: str, overrides:
     name = load_suite(path, overrides=overrides).name if path is not None else ""
     location = store_location(options.store, path.parent if path is not None else None)
     with Store.open(location, create=False) as store:
-        record = unfinished(store, suite=name, reference=reference)
+        latest = store.runs(limit=1, suite=name) if options.retry_errors and not reference else []
+        record = latest[0] if latest else unfinished(store, suite=name, reference=reference)
     if "scored_from" in record.environment:
         hint = f"resume {record.environment['scored_from']}, then score it"
         raise InputError(f"run {record.id} is another run scored again", hint=hint)
@@ -281,4 +283,6 @@ def resumable(path: Path | None, options: RunOptions, reference: str, overrides:
         record.seed or 0,
         tuple(chosen.get("variants") or ()),
     )
+    mode = chosen.get("cache", "use")  # a run that asked anew must not be finished with old answers
+    options = replace(options, cache=options.cache and mode != "off", refresh=options.refresh or mode == "refresh")
     return Evaluation(suite, replace(options, selection=selection, store=location, resume=record.id))

@@ -99,6 +99,9 @@ def evaluate(
         _dry_run(evaluations, as_json)
         return
     writer = Reports(output or [], named=len(suites or []) > 1)
+    names = [evaluation.suite.name for evaluation in evaluations]
+    if output and len(set(names)) < len(names):
+        raise InputError("two suites are called the same, so their reports would be", hint="give one of them a name:")
     runs = _run_all(evaluations, writer, quiet=quiet or as_json, as_json=as_json)
     _finish(runs, as_json)
 

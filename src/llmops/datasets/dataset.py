@@ -130,6 +130,7 @@ class _Selection(Dataset):
         self._filters = filters
         self._sample = sample
         self._seed = seed
+        self._ids: frozenset[str] | None = None  # chosen at the first pass: the choice depends on all the cases
 
     def _scan(self, problem: Problem, *, whole: bool) -> Iterator[Case]:
         chosen = self._chosen(problem)
@@ -142,10 +143,11 @@ class _Selection(Dataset):
             raise nothing_left(self._filters, self._base._scan(_ignore, whole=False))
 
     def _chosen(self, problem: Problem) -> frozenset[str] | None:
-        if self._sample is None:
-            return None
+        if self._sample is None or self._ids is not None:
+            return self._ids
         cases = self._base._scan(_ignore if problem is not _stop else _stop, whole=False)
-        return sample_ids(filter(self._filters.accepts, cases), self._sample, self._seed)
+        self._ids = sample_ids(filter(self._filters.accepts, cases), self._sample, self._seed)
+        return self._ids
 
 
 def _stop(problem: DatasetError) -> NoReturn:

@@ -66,6 +66,8 @@ def parse_gate(rule: str, *, metrics: Iterable[str], variants: Iterable[str], wh
     elif unit in ("ms", "s", "min") and not name.startswith("latency"):
         raise SuiteError(f"gate {rule!r}: {name} isn't a time", where=where, hint="drop the unit")
     kind, _, scoped = (found["scope"] or "").partition(":")
+    if re.search(r"\s(?:for|(?:tag|group|variant):)", scoped):
+        raise SuiteError(f"gate {rule!r}: one scope at a time", where=where, hint="write a gate for each")
     times, divisor = _UNITS[unit]
     if kind == "variant" and scoped not in set(variants):
         raise SuiteError(
@@ -124,7 +126,9 @@ def _measure(gate: Gate, aggregate: Aggregate, variant: str) -> tuple[float | No
     if gate.name in aggregate.metrics:
         return _metric(gate, aggregate, variant, cases)
     if gate.name == "errors":
-        return aggregate.error_share(variant, **scope), f"{aggregate.errors(variant, **scope)} of {cases} cases failed"
+        return aggregate.error_share(
+            variant, **scope
+        ), f"{aggregate.errors(variant, **scope)} answers failed, {cases} cases"
     if gate.name == "tokens_per_case":
         return _mean(aggregate.tokens(variant, **scope), cases, "no usage is known")
     values = aggregate.latencies(variant, **scope)

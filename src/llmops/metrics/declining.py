@@ -7,7 +7,10 @@ import re
 MAX_READ = 20_000
 MAX_HEAD = 2_000
 
-_NEGATED = r"(?:(?:do|does|did|could|can|was|were|is|are|would|will)(?:n't| not)|cannot|unable to|not able to)"
+_NEGATED = (
+    r"(?:(?:do|does|did|could|can|was|were|is|are|would|will)(?:n't| not)|can't|won't|cannot|unable to|not able to|"
+    r"(?:won't|will not) be able to)"
+)
 _VERB = r"(?:find|locate|see|identify|determine|answer|provide|give|tell|say|confirm|verify|offer|share)"
 _SOURCE = (
     r"(?:(?:given|provided|supplied|retrieved|available|above|following|current|these|this|those|relevant|search) )*"
@@ -25,7 +28,8 @@ _SAID = (
     r"described|covered|addressed)"
 )
 _KNOWN = (
-    r"(?:know|have (?:(?:any|enough|sufficient|specific|the|that|this|an?|access|more|"
+    r"(?:know(?! more\b| of an? (?:better|other|faster|simpler))|"
+    r"have (?:(?:any|enough|sufficient|specific|the|that|this|an?|access|more|"
     r"information|details|data|knowledge) ?)+)"
 )
 
@@ -42,6 +46,11 @@ _UNKNOWN = (
     r"\b(?:there (?:is|was|are|were)|(?:i|we) (?:see|find|found|have)) (?:no|not any|not enough|insufficient) "
     r"(?:\w+ ){0,3}?(?:information|mention|evidence|details?|data|answer|reference|indication|documents?|context)\b",
     rf"\b(?:is|are|was|were)(?:n't| not) {_SAID} (?:in|by|within|from) (?:the |any |any of the |my )?{_SOURCE}",
+    r"\bthere (?:is|was|are|were)(?:n't| not) (?:any|enough|sufficient) (?:\w+ ){0,2}?"
+    r"(?:information|evidence|data|context|details?)\b",
+    rf"\b(?:answer|information|details?) (?:is|are|was|were)(?:n't| not) (?:{_SAID}\b|(?:in|within|among|part of) "
+    rf"(?:the |any |any of the |my )?{_SOURCE})",
+    rf"^(?:it(?:'s| is) |that(?:'s| is) )?not {_SAID}(?:[.!]|$| (?:in|by|within|anywhere in) (?:the |any )?{_SOURCE})",
     r"\bno (?:\w+ ){0,3}?(?:information|mention|answer|details?|evidence|reference) (?:\w+ ){0,3}?"
     r"(?:is|are|was|were|can be|could be)(?: \w+)? (?:available|provided|given|found|mentioned|included)\b",
     rf"\b{_SOURCE} (?:is|are) (?:not sufficient|insufficient|not enough)\b",
@@ -50,13 +59,14 @@ _UNKNOWN = (
     r"\b(?:more|additional|further) (?:information|context|details) (?:is|are|would be) (?:needed|required)\b",
 )
 _DECLINED = (
-    rf"\b(?:i|we) (?:{_NEGATED}|won't|will not|must not|shouldn't)(?: \w+)? "
+    rf"\b(?:i|we) (?:{_NEGATED}|will not|must not|shouldn't)(?: \w+)? "
     r"(?:help|assist|comply|fulfil|fulfill|support|discuss|engage|participate|create|generate|write|produce|complete|"
     r"provide|answer|do that|do this|respond|continue|advise)\b",
     r"\b(?:i|we)(?:'m|'re| am| are) (?:not able|unable|not allowed|not permitted|not in a position|not comfortable|"
     r"not going) (?:to )?\w+",
     r"\b(?:i|we) (?:must|have to|need to|will have to|'ll have to|would like to)? ?(?:respectfully |politely )?"
     r"(?:decline|refuse)\b",
+    r"\b(?:i|we)(?:'d| would) (?:rather|prefer) not\b|\b(?:i|we) (?:would )?prefer not to\b",
     r"\bas an (?:ai|artificial intelligence)\b[^.!?]{0,60}\b(?:can't|cannot|can not|don't|do not|am unable|not able)\b",
     r"\b(?:against|violates?) (?:my|our|the) (?:\w+ )?(?:guidelines|polic(?:y|ies)|programming|principles)\b",
     r"^(?:i'm |i am |we're |we are )?(?:very |so |really )?sorry,? but (?:i|we) (?:can't|cannot|can not|won't)\b",
