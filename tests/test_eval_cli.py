@@ -313,3 +313,38 @@ def test_a_new_project_runs_at_once(llmops, tmp_path):
 
 def test_the_schema_is_printed(llmops):
     assert json.loads(llmops("eval", "--schema").stdout)["title"] == "llmops suite"
+
+
+def test_reports_of_two_suites_with_one_name_are_refused_before_anything_runs(llmops, project):
+    for folder in ("a", "b"):
+        (project / folder).mkdir()
+        (project / folder / "x.yaml").write_text(
+            SUITE.replace("cases.jsonl", "../cases.jsonl").replace("pipe", "../pipe")
+        )
+    done = llmops("eval", "a/x.yaml", "b/x.yaml", "-o", "r.csv")
+    assert done.returncode == 2
+    assert "one file" in done.stderr
+    assert not (project / ".llmops").exists()
+
+
+def test_a_resumed_run_keeps_asking_anew(llmops, project):
+    with StubServer(default=Reply(text="Paris")) as server:
+        served(project, server.url, "limits: {concurrency: 1}\n")
+        llmops("eval", "suite.yaml")
+        llmops("eval", "suite.yaml", "--refresh", "--max-requests", "1")
+        assert server.count == 4
+        assert llmops("eval", "suite.yaml", "--resume").returncode == 0
+        assert server.count == 6  # not from the answers kept by the first run
+
+
+def test_failed_cases_of_a_finished_run_are_run_again(llmops, project):
+    def decide(body, number):
+        return Reply(status=400, body={"error": {"message": "no"}}) if number < 3 else Reply(text="Paris")
+
+    with StubServer(decide) as server:
+        served(project, server.url)
+        assert llmops("eval", "suite.yaml").returncode == 4
+        done = llmops("eval", "suite.yaml", "--resume", "--retry-errors", "--json")
+        assert done.returncode == 0, done.stderr
+        assert server.count == 6
+    assert runs(project) == 1

@@ -121,4 +121,5 @@ def test_endless_and_hostile_values_become_prompt_errors(tmp_path: Path) -> None
 def test_each_rendering_has_a_budget_of_its_own(tmp_path: Path) -> None:
     made = prompt(tmp_path, "{% for i in x %}{{ i }}{% endfor %}")
     for _ in range(50):
-        made.render({"x": ["a"] * 20_000})
+        [message] = made.render({"x": ["a"] * 20_000})
+        assert message["content"] == "a" * 20_000

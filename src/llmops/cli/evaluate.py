@@ -98,12 +98,9 @@ def evaluate(
     if dry_run:
         _dry_run(evaluations, as_json)
         return
-    writer = Reports(output or [], named=len(suites or []) > 1)
-    names = [evaluation.suite.name for evaluation in evaluations]
-    if output and len(set(names)) < len(names):
-        raise InputError("two suites are called the same, so their reports would be", hint="give one of them a name:")
-    runs = _run_all(evaluations, writer, quiet=quiet or as_json, as_json=as_json)
-    _finish(runs, as_json)
+    reports = Reports(output or [], named=len(suites or []) > 1)
+    reports.check_names([evaluation.suite.name for evaluation in evaluations])
+    _finish(_run_all(evaluations, reports, quiet=quiet or as_json, as_json=as_json), as_json)
 
 
 def score(

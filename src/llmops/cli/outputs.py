@@ -38,6 +38,13 @@ class Reports:
         self.paths = paths
         self.named = named
 
+    def check_names(self, suites: list[str]) -> None:
+        """Raises `InputError` when the reports of two suites would be one file."""
+        if self.paths and len(set(suites)) < len(suites):
+            raise InputError(
+                "two suites have one name, so their reports would be one file", hint="give one a name: key"
+            )
+
     def write(self, run: Run) -> None:
         for path in self.paths:
             target = path.with_name(f"{path.stem}-{run.record.suite}{path.suffix}") if self.named else path

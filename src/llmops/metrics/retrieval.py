@@ -9,6 +9,7 @@ id takes a rank and is never relevant.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ WITHOUT_IDS = Score.unscored("the retrieved contexts have no ids")
 NOTHING_RETRIEVED = "nothing was retrieved"
 
 
-class _Retrieval:
+class _Retrieval(ABC):
     """Gets the ranking as grades (0 for what isn't relevant) and the grades of all that is relevant."""
 
     _name = ""
@@ -49,9 +50,9 @@ class _Retrieval:
             return WITHOUT_IDS
         return Score(self.measure(graded_ranking([c.id for c in contexts], judged), relevant))
 
+    @abstractmethod
     def measure(self, ranking: list[float], relevant: list[float]) -> float:
         """`ranking`: grade of each retrieved passage, best first; `relevant`: all grades above 0, falling."""
-        raise NotImplementedError
 
 
 def graded_ranking(ids: list[str], judged: Mapping[str, float]) -> list[float]:
