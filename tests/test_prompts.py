@@ -381,7 +381,7 @@ def test_store_finds_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.Mon
     for reference, kind, says in [
         ("docs/anwser", NotFoundError, "did you mean 'docs/answer'"),
         ("answer", NotFoundError, "did you mean 'docs/answer'"),
-        ("docs/answer@2", InputError, "versions aren't supported yet"),
+        ("docs/answer@2", NotFoundError, "has no version 2; released: 1"),
         ("docs/answer@", InputError, "nothing after @"),
         ("@production", InputError, "doesn't name a prompt"),
         ("", InputError, "doesn't name a prompt"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import TypedDict
@@ -10,6 +11,8 @@ from typing import TypedDict
 from llmops.errors import InputError
 
 TIMEOUT_S = 30.0
+MAX_LINKS = 10
+_STEP = re.compile(r"(?:~([0-9]*)|\^[0-9]*)$")
 
 
 class Revision(TypedDict):
@@ -53,6 +56,64 @@ def changed_files(ref: str, folder: Path) -> set[Path]:
     return {top / name for name in (*changed.split("\0"), *untracked.split("\0")) if name}
 
 
+class GitTree:
+    """A folder's files at a revision, read from git's objects: nothing is checked out, the index isn't touched.
+
+    `folder` need not exist now. Works in linked work trees, submodules and bare repositories. Raises `InputError`
+    when there is no git, no repository, or no such revision.
+    """
+
+    def __init__(self, folder: Path, revision: str) -> None:
+        self.revision = revision
+        real = folder.resolve()
+        self._at = next(place for place in (real, *real.parents) if place.is_dir())
+        self.commit = _commit(revision, self._at)
+        inside = _git(self._at, "rev-parse", "--show-prefix").strip("\n")  # empty in a bare repository
+        below = real.relative_to(self._at).as_posix()
+        self.prefix = inside + ("" if below == "." else below + "/")
+
+    def read(self, name: str) -> bytes | None:
+        """A file's bytes; None when it isn't there at that revision. Links are followed inside the folder."""
+        for _ in range(MAX_LINKS):
+            entry = _git(self._at, "ls-tree", "-z", "--full-tree", self.commit, "--", self.prefix + name)
+            mode, _, blob = entry.partition("\t")[0].partition(" ")
+            kind, _, object_id = blob.partition(" ")
+            if kind != "blob":
+                return None
+            data = _run(self._at, "cat-file", "blob", object_id)
+            if mode != "120000":
+                return data
+            target = os.path.normpath(os.path.join(os.path.dirname(name), os.fsdecode(data)))  # noqa: PTH118, PTH120
+            if target.startswith(("/", "..")):
+                raise InputError(f"{self.revision}:{self.prefix}{name} is a link that leads outside the folder")
+            name = target
+        raise InputError(f"{self.revision}:{self.prefix}{name} is a link that leads to itself")
+
+    def names(self, folder: str = "") -> list[str]:
+        """Names of all files in a folder and below, from this tree's own folder."""
+        place = (self.prefix + folder).rstrip("/")
+        asked = ["--", place] if place else []
+        listed = _git(self._at, "ls-tree", "-r", "-z", "--full-tree", "--name-only", self.commit, *asked)
+        return [name[len(self.prefix) :] for name in listed.split("\0") if name.startswith(self.prefix) and name]
+
+
+def is_revision(text: str, folder: Path) -> bool:
+    """True when git knows a commit by this name in the repository of `folder`; false without git or a repository."""
+    try:
+        _commit(text, next(place for place in (folder, *folder.parents) if place.is_dir()))
+    except InputError:
+        return False
+    return True
+
+
+def author(folder: Path) -> str:
+    """Who git would say made a commit here: `user.name`, or empty."""
+    try:
+        return _git(next(p for p in (folder, *folder.parents) if p.is_dir()), "config", "user.name").strip()
+    except InputError:
+        return ""
+
+
 def _commit(ref: str, top: Path) -> str:
     if ref.strip() and "\0" not in ref:
         try:
@@ -62,8 +123,24 @@ def _commit(ref: str, top: Path) -> str:
             pass
     hint = "check `git branch -a` and `git tag`"
     if _git(top, "rev-parse", "--is-shallow-repository").strip() == "true":
-        hint = "this is a shallow clone: fetch the history first (git fetch --unshallow, or fetch-depth: 0 in CI)"
+        hint = f"this is a shallow clone: {_what_to_fetch(ref)}"
     raise InputError(f"git knows no revision {ref!r:.100}", hint=hint)
+
+
+def _what_to_fetch(ref: str) -> str:
+    """The smallest fetch that brings a revision into a shallow clone."""
+    base, steps = ref, 0
+    while found := _STEP.search(base):
+        steps += 1 if found[0] == "^" else int(found[1] or 1) if found[0].startswith("~") else 1
+        base = base[: found.start()]
+    if steps:
+        return f"it needs {steps + 1} commits (git fetch --depth={steps + 1}, or fetch-depth: {steps + 1} in CI)"
+    if re.fullmatch(r"[0-9a-f]{7,64}", base):
+        return f"git fetch --depth=1 origin {base} brings that commit, or fetch-depth: 0 in CI all of them"
+    if base.startswith("origin/"):
+        branch = base.removeprefix("origin/")
+        return f"git fetch --depth=1 origin {branch}:refs/remotes/origin/{branch} brings that branch at depth 1"
+    return "git fetch --unshallow --tags, or fetch-depth: 0 in CI, brings the whole history"
 
 
 class _GitError(InputError):
@@ -71,6 +148,10 @@ class _GitError(InputError):
 
 
 def _git(folder: Path, *arguments: str) -> str:
+    return os.fsdecode(_run(folder, *arguments))
+
+
+def _run(folder: Path, *arguments: str) -> bytes:
     command = ["git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "--no-pager", *arguments]
     try:
         done = subprocess.run(
@@ -95,7 +176,7 @@ def _git(folder: Path, *arguments: str) -> str:
         if "not a git repository" in said:
             raise InputError(f"{folder} is not in a git repository")
         raise _GitError(f"git {arguments[0]} failed: {said or f'exit code {done.returncode}'}")
-    return os.fsdecode(done.stdout)
+    return done.stdout
 
 
 def _environment() -> dict[str, str]:

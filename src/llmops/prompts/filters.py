@@ -16,6 +16,7 @@ from jinja2 import Undefined, pass_context
 from jinja2.filters import FILTERS as JINJA_FILTERS
 from jinja2.tests import TESTS as JINJA_TESTS
 
+from llmops.prompts.images import image
 from llmops.prompts.sandbox import MAX_OUTPUT, BudgetContext, LimitError, price_join, price_replace
 
 Price = Callable[..., None]
@@ -209,6 +210,7 @@ def filters() -> dict[str, Callable[..., Any]]:
     table |= {name: _paid(FILTERS[name], price) for name, price in _PRICED.items()}
     table |= {"default": FILTERS["default"], "d": FILTERS["default"]}
     table |= {"e": _paid(_escape), "escape": _paid(_escape), "tojson": _paid(_to_json), "sum": _paid(_sum)}
+    table["image"] = _paid(image)
     return table | {"loop over": loop_over, "weighed": weighed, "concatenated": concatenated}
 
 

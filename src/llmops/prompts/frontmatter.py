@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,8 @@ from llmops.prompts.inputs import Input, read_inputs
 from llmops.registry import parse_short_form
 from llmops.yamlfile import Document
 
-KEYS = ("backend", "description", "inputs", "model", "output", "owner", "parameters", "tags", "tools")
+KEYS = ("backend", "description", "few_shot", "inputs", "model", "output", "owner", "parameters", "tags", "tools")
+RELEASE_KEYS = ("content_id", "prompt", "version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +28,42 @@ class FrontMatter:
     tools: tuple[Mapping[str, Any], ...] = ()
     tags: tuple[str, ...] = ()
     owner: str = ""
+    few_shot: tuple[Mapping[str, str], ...] = ()
+
+    def about(self) -> dict[str, Any]:
+        """What is written for people only, as front matter has it."""
+        return _filled({"description": self.description, "tags": list(self.tags), "owner": self.owner})
 
     def deciding(self) -> dict[str, Any]:
-        """The parts that decide a request, for the content id."""
-        inputs = None if self.inputs is None else {name: one.deciding() for name, one in self.inputs.items()}
-        return {
-            "backend": self.backend,
-            "model": self.model,
-            "parameters": self.parameters,
-            "inputs": inputs,
-            "output": self.output,
-            "tools": self.tools,
-        }
+        """What decides a request, as front matter has it, in a fixed order. Keys below the top keep theirs."""
+        written = None if self.inputs is None else {name: one.written() for name, one in self.inputs.items()}
+        made = _filled({"backend": self.backend, "model": self.model, "parameters": self.parameters})
+        if written is not None:
+            made["inputs"] = written
+        if self.output is not None:
+            made["output"] = self.output
+        return made | _filled({"tools": list(self.tools), "few_shot": list(self.few_shot)})
 
 
-def read_front_matter(front: Document) -> FrontMatter:
-    """Check a front matter. Raises `PromptError` with the file and line of what is wrong."""
+def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value}
+
+
+Rows = Callable[[Any, Document], tuple[Mapping[str, str], ...]]
+
+
+def read_front_matter(front: Document, rows: Rows, *, released: bool = False) -> FrontMatter:
+    """Check a front matter. Raises `PromptError` with the file and line of what is wrong.
+
+    `rows` reads what is written under `few_shot`; a released file has keys of its own.
+    """
     data = {} if front.data is None else front.data
     if not isinstance(data, Mapping):
         raise PromptError("the front matter is a mapping of keys", where=front.where(), hint=f"keys: {', '.join(KEYS)}")
     for key in data:
-        if key not in KEYS:
+        if key in RELEASE_KEYS and not released:
+            raise PromptError(f"{key} is for releases only", where=front.where((key,)), hint="leave the line out")
+        if key not in KEYS and not (released and key in RELEASE_KEYS):
             raise PromptError(f"no key is called {key!r:.60}", where=front.where((key,)), hint=did_you_mean(key, KEYS))
     return FrontMatter(
         description=_text(data, "description", front),
@@ -59,6 +75,7 @@ def read_front_matter(front: Document) -> FrontMatter:
         tools=_tools(data, front),
         tags=_tags(data, front),
         owner=_text(data, "owner", front),
+        few_shot=rows(data["few_shot"], front) if data.get("few_shot") is not None else (),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from llmops.errors import PromptError, did_you_mean
@@ -24,7 +24,7 @@ _OTHER_NAMES = {
     "text": "string",
 }  # fmt: skip
 _TAKEN = frozenset("and else false False if in is loop none None not or self true True".split())  # noqa: SIM905
-_KEYS = ("default", "description", "enum", "example", "required", "type")
+_KEYS = ("default", "description", "enum", "example", "items", "required", "type")
 _NO_DEFAULT = object()
 
 
@@ -39,24 +39,45 @@ class Input:
     default: Any = _NO_DEFAULT
     example: Any = None
     enum: tuple[Any, ...] | None = None
-    where: str = ""
+    items: tuple[str, ...] = ()
+    where: str = field(default="", compare=False)
 
     @property
     def has_default(self) -> bool:
         return self.default is not _NO_DEFAULT
 
-    def deciding(self) -> dict[str, Any]:
-        """The parts that decide which renderings there are, for the content id."""
-        default = {"default": self.default} if self.has_default else {}
-        return {"types": sorted(self.types), "required": self.required, "enum": self.enum, **default}
+    def written(self) -> Any:
+        """The declaration in its shortest form, as front matter has it."""
+        form: dict[str, Any] = {} if self.types == ("any",) else {"type": _one_or_list(self.types)}
+        if self.items:
+            form["items"] = _one_or_list(self.items)
+        if self.description:
+            form["description"] = self.description
+        if self.has_default:
+            form["default"] = self.default
+        if self.required == self.has_default:
+            form["required"] = self.required
+        if self.example is not None:
+            form["example"] = self.example
+        if self.enum is not None:
+            form["enum"] = list(self.enum)
+        return form.get("type", "any") if not form.keys() - {"type"} and isinstance(form.get("type", ""), str) else form
 
     def problem(self, value: Any) -> str:
         """Why `value` isn't allowed here, or nothing."""
         if "any" not in self.types and not any(_is(value, name) for name in self.types):
             return f"{self.name} is {type_name(value)}, not {' or '.join(self.types)}"
+        if self.items and isinstance(value, (list, tuple)):
+            for i, item in enumerate(value):
+                if not any(_is(item, name) for name in self.items):
+                    return f"{self.name}[{i}] is {type_name(item)}, not {' or '.join(self.items)}"
         if self.enum is not None and not any(type(value) is type(v) and value == v for v in self.enum):
             return f"{self.name} is {value!r:.60}, not one of {', '.join(map(str, self.enum))}"
         return ""
+
+
+def _one_or_list(names: tuple[str, ...]) -> Any:
+    return names[0] if len(names) == 1 else list(names)
 
 
 def type_name(value: Any) -> str:
@@ -95,7 +116,8 @@ def _read(name: str, form: Any, front: Document) -> Input:
             )
     made = Input(
         name,
-        types=_types(name, form.get("type", "any"), front),
+        types=_types(name, "type", form.get("type", "any"), front),
+        items=_types(name, "items", form["items"], front) if "items" in form else (),
         description=_text(form.get("description"), name, "description", front),
         required=_flag(form.get("required", "default" not in form), name, front),
         default=form.get("default", _NO_DEFAULT),
@@ -103,13 +125,16 @@ def _read(name: str, form: Any, front: Document) -> Input:
         enum=_enum(form.get("enum"), name, front),
         where=front.where(path),
     )
+    if made.items and not {"array", "any"}.intersection(made.types):
+        where = front.where((*path, "items"))
+        raise PromptError(f"input {name}: items are of an array", where=where, hint="add type: array")
     for key in ("default", "example"):
         if key in form and made.problem(form[key]):
             raise PromptError(f"{key}: {made.problem(form[key])}", where=front.where((*path, key)))
     return made
 
 
-def _types(name: str, form: Any, front: Document) -> tuple[str, ...]:
+def _types(name: str, key: str, form: Any, front: Document) -> tuple[str, ...]:
     names = form if isinstance(form, list) and form else [form]
     for one in names:
         one = "null" if one is None else one
@@ -118,7 +143,7 @@ def _types(name: str, form: Any, front: Document) -> tuple[str, ...]:
             hint = f"did you mean {other!r}?" if other else did_you_mean(str(one), _TYPES)
             raise PromptError(
                 f"input {name}: no type is called {one!r:.60}",
-                where=front.where(("inputs", name, "type")),
+                where=front.where(("inputs", name, key)),
                 hint=hint,
             )
     return tuple("null" if one is None else one for one in names)

@@ -8,11 +8,12 @@ from typing import Literal
 from llmops.errors import PromptError
 from llmops.yamlfile import Document, load_yaml
 
+SUFFIX = ".prompt.md"
 MAX_SOURCE_BYTES = 200_000
 MAX_MESSAGES = 500
 
 Role = Literal["system", "user", "assistant"]
-_ROLES: dict[str, Role] = {"system:": "system", "user:": "user", "assistant:": "assistant"}
+ROLES: dict[str, Role] = {"system:": "system", "user:": "user", "assistant:": "assistant"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def parse(text: str, name: str) -> ParsedFile:
 
 
 def _messages(lines: list[str], start: int, name: str) -> tuple[MessageSource, ...]:
-    opens = [i for i in range(start, len(lines)) if lines[i] in _ROLES]
+    opens = [i for i in range(start, len(lines)) if lines[i] in ROLES]
     if len(opens) > MAX_MESSAGES:
         raise PromptError(f"more than {MAX_MESSAGES} messages", where=f"{name}:{opens[MAX_MESSAGES] + 1}")
     if not opens:
@@ -71,7 +72,7 @@ def _messages(lines: list[str], start: int, name: str) -> tuple[MessageSource, .
                 hint="put it under system: or user:",
             )
     ends = [*opens[1:], len(lines)]
-    return tuple(_message(_ROLES[lines[i]], lines, i + 1, end, name) for i, end in zip(opens, ends, strict=True))
+    return tuple(_message(ROLES[lines[i]], lines, i + 1, end, name) for i, end in zip(opens, ends, strict=True))
 
 
 def _message(role: Role, lines: list[str], start: int, end: int, name: str) -> MessageSource:

@@ -17,6 +17,8 @@ from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 from jinja2.utils import Namespace, missing
 
+from llmops.prompts.images import Image, printed
+
 MAX_UNITS = 2_000_000
 MAX_OUTPUT = 2_000_000
 MAX_INT_BITS = 8192
@@ -192,6 +194,8 @@ def printable(context: BudgetContext, value: Any) -> Any:
         return value
     if isinstance(value, Undefined):
         return str(value)
+    if type(value) is Image:
+        return printed(value)
     if callable(value):
         raise SecurityError("a function can't be printed; call it, or write ['name'] for a key of that name")
     context.pay(value)

@@ -1,57 +1,185 @@
-"""Finding prompts by reference. A reference names a working file."""
+"""Finding prompts by reference: working files, releases by number, label or content, and any git revision."""
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from llmops.errors import InputError, NotFoundError, did_you_mean
-from llmops.prompts.template import SUFFIX, FilePrompt, is_file, is_inside, load_prompt_file
+from llmops.prompts.labels import FILE as LABELS
+from llmops.prompts.labels import Label, Labels, read_labels
+from llmops.prompts.parsing import SUFFIX
+from llmops.prompts.reading import Reading
+from llmops.prompts.references import LATEST, Reference, parse_reference
+from llmops.prompts.releases import find_content, read_release, release_file, versions
+from llmops.prompts.template import FilePrompt, compiled_prompt
+from llmops.prompts.trees import RevisionTree, Tree, WorkTree, is_file, is_inside, working_names
 
 Stamp = tuple[int, int] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a reference leads: a file, its version (None for a working file), and the label and route that led there."""
+
+    file: str
+    version: int | None = None
+    label: str = ""
+    route: str = ""
+
+
 class PromptStore:
-    """The prompts under a folder, each read and compiled once until one of its files changes."""
+    """The prompts under a folder, each read and compiled once until one of its files changes.
 
-    def __init__(self, root: Path) -> None:
+    `revision` reads them all as they were at a git revision. Threads may share a store.
+    """
+
+    def __init__(self, root: Path, revision: str = "") -> None:
         self.root = root.absolute()
-        self._loaded: dict[Path, tuple[dict[Path, Stamp], FilePrompt]] = {}
+        self.revision = revision
+        self.tree: Tree = RevisionTree(self.root, revision) if revision else WorkTree(self.root)
+        self._loaded: dict[Found, tuple[dict[Path, Stamp], FilePrompt]] = {}
+        self._revisions: dict[str, PromptStore] = {}
+        self._labels: tuple[Stamp, Labels] | None = None
+        self._lock = threading.RLock()
 
-    def load(self, reference: str, *, where: str = "") -> FilePrompt:
-        """The prompt `docs/answer` (file `docs/answer.prompt.md`), or the one at a path ending in `.prompt.md`.
+    def load(self, reference: str, *, where: str = "", key: str | None = None) -> FilePrompt:
+        """The prompt that a reference names; `key` (a user's id, say) decides where a label is a route.
 
-        `where` is the `file:line` of the reference, for errors. Raises `NotFoundError` when there is no such file,
-        `InputError` for a reference that can't be one, and `PromptError` when the file is wrong.
+        A reference may also be a path ending in `.prompt.md`. `where` is the `file:line` of the reference, for
+        errors. Raises `NotFoundError` when there is no such prompt, version, label or revision, `InputError` for a
+        reference that can't be one, and `PromptError` when a file is wrong.
         """
-        name, version = split_reference(reference, where)
-        if version:
-            hint = f"write {name} for the file as it is now"
-            raise InputError(f"{reference!r}: prompt versions aren't supported yet", where=where, hint=hint)
-        path = self._path(name, where)
-        known = self._loaded.get(path)
-        if known and all(_stamp(file) == stamp for file, stamp in known[0].items()):
+        with self._lock:
+            return self._load(parse_reference(reference, where), where, key)
+
+    def _load(self, wanted: Reference, where: str, key: str | None) -> FilePrompt:
+        if wanted.revision:
+            at = self._at(wanted.revision, where)
+            return at._load(Reference(wanted.name, wanted.version), where, key)
+        found = self.resolve(wanted, where, key)
+        known = self._loaded.get(found)
+        if known and all(_stamp(path) == stamp for path, stamp in known[0].items()):
             return known[1]
-        before = _stamp(path)
-        prompt = load_prompt_file(path, self.root)
-        stamps = {file: _stamp(file) for file in (*prompt.files, *prompt.absent)} | {path: before}
-        self._loaded[path] = (stamps, prompt)
+        path = self.tree.path(found.file)
+        before = {path: _stamp(path)} if path else {}
+        if found.version is None:
+            read = Reading(self.tree, found.file, found.file.removesuffix(SUFFIX))
+        else:
+            read = read_release(self.tree, wanted.name, found.version, where)
+        how = {"version": found.version, "label": found.label, "route": found.route}
+        prompt = compiled_prompt(read, **how, revision=self.revision)
+        stamps = {file: _stamp(file) for file in (*prompt.files, *prompt.absent)} | before
+        self._loaded[found] = (stamps, prompt)
         return prompt
 
+    def resolve(self, wanted: Reference, where: str = "", key: str | None = None) -> Found:
+        """What a reference (without revision) names. Raises as `load` does, but reads no prompt."""
+        name = wanted.name
+        if not wanted.version:
+            return Found(self._working_file(name, where))
+        self._check_name(name, where)
+        if wanted.is_content_id:
+            return self._by_content(wanted, where)
+        version, label, route = wanted.number, "", ""
+        if wanted.version == LATEST:
+            known = versions(self.tree, name)
+            if not known:
+                raise self._unknown(name, where)
+            version = known[-1]
+        elif version is None:
+            label = wanted.version
+            found = self.label(name, label, where)
+            if found.route:
+                route, found, label = label, *self._routed(found, name, where, key)
+            version = found.version
+        assert version is not None
+        return Found(release_file(name, version), version, label, route)
+
+    def label(self, name: str, label: str, where: str = "") -> Label:
+        """A prompt's label. Raises `NotFoundError` when it has none of that name."""
+        mine = self.labels().get(name, {})
+        if label in mine:
+            return mine[label]
+        if not versions(self.tree, name):
+            raise self._unknown(name, where)
+        hint = did_you_mean(label, mine) if mine else f"llmops prompt promote {name} --to {label} sets it"
+        raise NotFoundError(f"{name} has no label {label!r:.70}", where=where, hint=hint)
+
+    def labels(self) -> Labels:
+        """All labels by prompt and name, read again when the file has changed. Raises `PromptError`."""
+        path = self.tree.path(LABELS)
+        stamp = _stamp(path) if path else None
+        if self._labels is None or self._labels[0] != stamp:
+            self._labels = (stamp, read_labels(self.tree))
+        return self._labels[1]
+
+    def _routed(self, route: Label, name: str, where: str, key: str | None) -> tuple[Label, str]:
+        if key is None:
+            hint = f'load_prompt("{name}@{route.name}", key=user_id): one key always gets one version'
+            raise InputError(f"{name}@{route.name} is a route and needs a key", where=where, hint=hint)
+        target = route.choose(name, key)
+        if target.isdigit():
+            return Label(target, int(target)), ""
+        return self.label(name, target, where), target
+
+    def _by_content(self, wanted: Reference, where: str) -> Found:
+        found = find_content(self.tree, wanted.name, wanted.version)
+        if found is not None:
+            return Found(found.file, found.version)
+        file = wanted.name + SUFFIX
+        if self.tree.read(file) is not None and self._content(file).startswith(wanted.version):
+            return Found(file)
+        if self.tree.read(file) is None and not versions(self.tree, wanted.name):
+            raise self._unknown(wanted.name, where)
+        hint = "the file has changed since, or was never released"
+        raise NotFoundError(f"{wanted.name} has no content {wanted.version[:12]}", where=where, hint=hint)
+
+    def _content(self, file: str) -> str:
+        return Reading(self.tree, file, file.removesuffix(SUFFIX)).content_id
+
+    def _at(self, revision: str, where: str) -> PromptStore:
+        known = self._revisions.get(revision)
+        if known is None:
+            try:
+                known = PromptStore(self.root, revision)
+            except InputError as problem:
+                problem.where = problem.where or where
+                raise
+            self._revisions[revision] = known
+        return known
+
     def files(self, reference: str) -> list[Path]:
-        """The prompt's file and every partial it includes, as absolute paths."""
-        return list(self.load(reference).files)
+        """All files that decide what a reference gives, as absolute paths: prompt, partials, labels."""
+        wanted = parse_reference(reference)
+        prompt = self.load(reference, key="")
+        moved = [self.root / LABELS] if wanted.is_movable and not wanted.revision else []
+        return [*prompt.files, *moved]
 
     def names(self) -> list[str]:
         """All working prompts, sorted; releases are not among them."""
-        if not self.root.is_dir():
-            return []
-        found = (p.relative_to(self.root).as_posix() for p in self.root.rglob("*" + SUFFIX) if p.is_file())
-        return sorted(n.removesuffix(SUFFIX) for n in found if not n.startswith("releases/"))
+        return working_names(self.tree)
 
-    def _path(self, name: str, where: str) -> Path:
+    def versions(self, name: str) -> list[int]:
+        """Numbers of a prompt's releases, sorted."""
+        return versions(self.tree, name)
+
+    def _check_name(self, name: str, where: str) -> None:
+        parts = name.split("/")
+        if "\0" in name or "\\" in name or ".." in parts or "" in parts or name.endswith(SUFFIX):
+            hint = "a version's name is written without .prompt.md" if name.endswith(SUFFIX) else "write folder/name"
+            raise InputError(f"{name!r:.80} isn't a prompt", where=where, hint=hint)
+
+    def _working_file(self, name: str, where: str) -> str:
+        """The file of a working prompt, from the prompts folder."""
         if "\0" in name or "\\" in name:
             raise InputError(f"{name!r:.80} isn't a prompt", where=where, hint="write folder/name")
         given = Path(name if name.endswith(SUFFIX) else name + SUFFIX)
+        if self.revision:
+            if self.tree.read(given.as_posix()) is not None:
+                return given.as_posix()
+            raise NotFoundError(f"no prompt {name!r:.80} at {self.revision}", where=where)
         places = [self.root / given]
         if name.endswith(SUFFIX):
             places.append(given.absolute())
@@ -59,11 +187,17 @@ class PromptStore:
             if ".." in given.parts or not is_inside(path, self.root):
                 continue
             if is_file(path):
-                return path
+                return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else given.as_posix()
         if ".." in given.parts or not any(is_inside(path, self.root) for path in places):
             raise InputError(f"{name!r:.80} is outside the prompts folder {self.root.name}/", where=where)
-        short = name.removesuffix(SUFFIX)
-        raise NotFoundError(f"no prompt {short!r:.80}", where=where, hint=self._hint(short))
+        raise self._unknown(name.removesuffix(SUFFIX), where)
+
+    def _unknown(self, name: str, where: str) -> NotFoundError:
+        at = f" at {self.revision}" if self.revision else ""
+        if not self.revision and is_file(self.root / (name + SUFFIX)):
+            hint = f"llmops prompt release {name} makes version 1"
+            return NotFoundError(f"{name} was never released", where=where, hint=hint)
+        return NotFoundError(f"no prompt {name!r:.80}{at}", where=where, hint=self._hint(name))
 
     def _hint(self, name: str) -> str:
         known = self.names()
@@ -74,16 +208,6 @@ class PromptStore:
             return close
         same_end = [k for k in known if k.rsplit("/", 1)[-1] == name.rsplit("/", 1)[-1]]
         return f"did you mean {same_end[0]!r}?" if same_end else did_you_mean(name, known[:20])
-
-
-def split_reference(reference: str, where: str = "") -> tuple[str, str]:
-    """A reference's name and version: `docs/answer@2` is `("docs/answer", "2")`."""
-    name, _, version = reference.partition("@")
-    if not name.strip() or (name.startswith("/") and not name.endswith(SUFFIX)):
-        raise InputError(f"{reference!r:.80} doesn't name a prompt", where=where, hint="write folder/name")
-    if "@" in reference and not version:
-        raise InputError(f"{reference!r:.80} has nothing after @", where=where)
-    return name, version
 
 
 def _stamp(path: Path) -> Stamp:

@@ -1,0 +1,242 @@
+"""`releases/labels.yaml`: which release each label of each prompt points at, read, checked and edited in place.
+
+    docs/answer:
+      production: {version: 2, at: "2026-11-24T19:30:00Z", by: Ann, before: [1]}
+      staging: 3
+      live: {route: {production: 90, staging: 10}}
+
+One line a label, so that a move is one changed line. An edit replaces that line and leaves the rest of the file alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmops.errors import PromptError, did_you_mean
+from llmops.prompts import atomic
+from llmops.prompts.references import LATEST, is_label, parse_reference
+from llmops.prompts.trees import RELEASES, Tree, WorkTree
+from llmops.prompts.writing import flow, scalar
+from llmops.yamlfile import Document, load_yaml
+
+FILE = f"{RELEASES}/labels.yaml"
+MAX_BEFORE = 20
+HEADER = "# Which release each label points at, one line a label. `llmops prompt promote` moves them, and so may you.\n"
+_KEYS = ("at", "before", "by", "dataset", "reason", "route", "run", "verdict", "version")
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label of one prompt: the version it points at, or the shares of a route, in percent.
+
+    `before` are the versions it pointed at earlier, oldest first. `facts` are who moved it, when (UTC), why, and the
+    evidence: run id, dataset fingerprint and verdict.
+    """
+
+    name: str
+    version: int | None = None
+    route: Mapping[str, float] = field(default_factory=dict)
+    before: tuple[int, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    where: str = field(default="", compare=False)
+
+    def written(self) -> str:
+        """The label's line, without its indent."""
+        if self.route:
+            value: Any = {"route": dict(self.route), **self.facts}
+        else:
+            before = {"before": list(self.before)} if self.before else {}
+            value = {"version": self.version, **self.facts, **before}
+            value = self.version if len(value) == 1 else value
+        return f"{scalar(self.name)}: {flow(value)}"
+
+    def choose(self, prompt: str, key: str) -> str:
+        """Which of a route's targets a key falls to: always the same one, whatever the process or machine.
+
+        The key's place in [0, 100) is 64 bits of a hash over prompt, label and key; the targets share that stretch in
+        the order they are written.
+        """
+        text = f"{prompt}\0{self.name}\0{key}".encode("utf-8", "surrogatepass")
+        place = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") / 2**64 * 100
+        for target, share in self.route.items():
+            place -= share
+            if place < 0:
+                return target
+        return list(self.route)[-1]
+
+
+Labels = Mapping[str, Mapping[str, Label]]
+"""Labels by prompt and name."""
+
+
+def read_labels(tree: Tree) -> Labels:
+    """All labels; none when there is no file. Raises `PromptError` with `file:line`."""
+    return _checked(_document(_text(tree), tree.shown(FILE)))
+
+
+def _text(tree: Tree) -> str:
+    data = tree.read(FILE) or b""
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise PromptError("not UTF-8 text", where=f"{tree.shown(FILE)}:1") from None
+
+
+def _document(text: str, shown: str) -> Document:
+    try:
+        return load_yaml(text, name=shown, error=PromptError)
+    except PromptError as problem:
+        if "written twice" in problem.message:
+            problem.hint = "two branches moved it: keep the line that is right"
+        raise
+
+
+def _checked(document: Document) -> Labels:
+    data = {} if document.data is None else document.data
+    if not isinstance(data, Mapping):
+        hint = "docs/answer: {production: 1}"
+        raise PromptError("labels are a mapping of prompts", where=document.where(), hint=hint)
+    found: dict[str, dict[str, Label]] = {}
+    for name, labels in data.items():
+        if not isinstance(labels, Mapping) and labels is not None:
+            hint = f"{name}: {{production: 1}}"
+            raise PromptError("a prompt has a mapping of labels", where=document.where((name,)), hint=hint)
+        parse_reference(name, document.where((name,)))
+        found[name] = {label: _label(name, label, value, document) for label, value in (labels or {}).items()}
+        for label in found[name].values():
+            _check_route(label, found[name])
+    return found
+
+
+def _label(name: str, label: str, value: Any, document: Document) -> Label:
+    where = document.where((name, label))
+    if not is_label(label):
+        hint = f"a letter, then letters, digits, - and _; not {LATEST}, not like a content id"
+        raise PromptError(f"{label!r:.70} can't be a label", where=where, hint=hint)
+    form = value if isinstance(value, Mapping) else {"version": value}
+    for key in form:
+        if key not in _KEYS:
+            raise PromptError(f"label {label} has no {key!r:.60}", where=where, hint=did_you_mean(key, _KEYS))
+    if ("route" in form) == ("version" in form):
+        raise PromptError(f"label {label} has a version or a route", where=where, hint=f"{label}: 1")
+    facts = {key: item for key, item in form.items() if key not in ("version", "route", "before")}
+    if "route" in form:
+        return Label(label, route=_route(label, form["route"], where), facts=facts, where=where)
+    before = form.get("before", [])
+    if not _is_version(form["version"]):
+        raise PromptError(f"label {label} points at a number", where=where, hint=f"{label}: 1")
+    if not isinstance(before, list) or not all(map(_is_version, before)):
+        raise PromptError(f"label {label}: before is a list of versions", where=where, hint="before: [1, 2]")
+    return Label(label, form["version"], before=tuple(before), facts=facts, where=where)
+
+
+def _is_version(value: Any) -> bool:
+    return type(value) is int and 0 < value < 10**9
+
+
+def _route(label: str, shares: Any, where: str) -> Mapping[str, float]:
+    hint = f"{label}: {{route: {{production: 90, staging: 10}}}}"
+    if not isinstance(shares, Mapping) or not shares:
+        raise PromptError(f"label {label}: a route gives labels or versions their share", where=where, hint=hint)
+    for target, share in shares.items():
+        if type(share) not in (int, float) or not 0 <= share <= 100:
+            raise PromptError(f"label {label}: {share!r:.20} is no percentage", where=where, hint=hint)
+        if not is_label(target) and not (target.isdigit() and _is_version(int(target))):
+            raise PromptError(f"label {label}: {target!r:.70} is no label or version", where=where, hint=hint)
+    if abs(sum(shares.values()) - 100) > 1e-6:
+        raise PromptError(f"label {label}: its shares add up to {sum(shares.values()):g}, not 100", where=where)
+    return dict(shares)
+
+
+def _check_route(label: Label, others: Mapping[str, Label]) -> None:
+    for target in label.route:
+        if target.isdigit():
+            continue
+        if target not in others:
+            raise PromptError(
+                f"label {label.name}: no label is called {target}", where=label.where, hint=did_you_mean(target, others)
+            )
+        if others[target].route:
+            raise PromptError(f"label {label.name}: {target} is a route itself", where=label.where)
+
+
+def set_label(tree: WorkTree, name: str, label: Label) -> None:
+    """Write a label into the file, its line replaced or added and all else left as it is.
+
+    Raises `PromptError` when the file is wrong or laid out so that this can't be done, `StoreError` when it can't be
+    written. Hold `atomic.one_at_a_time` around reading and setting.
+    """
+    text, shown = _text(tree), tree.shown(FILE)
+    document = _document(text, shown)
+    before = _checked(document)
+    made = _edited(text, document, name, label)
+    try:
+        after = _checked(_document(made, shown))
+    except PromptError as problem:
+        if problem.message.startswith("label"):
+            raise
+        after = {}
+    if after != {**before, name: {**before.get(name, {}), label.name: label}}:
+        where = document.where((name, label.name))
+        hint = "write the prompt's name on one line and each label on its own line below it"
+        raise PromptError("laid out so that a label can't be changed", where=where, hint=hint)
+    atomic.replace(tree.root / FILE, made.encode())
+
+
+def _edited(text: str, document: Document, name: str, label: Label) -> str:
+    data = document.data or {}
+    lines = text.removesuffix("\n").split("\n") if text else []
+    if name not in data:
+        return _with_prompt(lines, document, name, label)
+    mine = data[name] or {}
+    if label.name in mine:
+        start = document.line((name, label.name)) - 1
+        end = _end_of(start, lines)
+        indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
+        comment = _comment(lines[start]) if end == start + 1 else ""
+        lines[start:end] = [indent + label.written() + comment]
+    else:
+        last = document.line((name, list(mine)[-1])) if mine else document.line((name,))
+        at = _end_of(last - 1, lines) if mine else last
+        lines[at:at] = [_indent(lines, document, name, mine) + label.written()]
+        if not mine:
+            lines[last - 1] = f"{scalar(name)}:"
+    return "\n".join(lines) + "\n"
+
+
+def _with_prompt(lines: list[str], document: Document, name: str, label: Label) -> str:
+    """The lines with a new prompt's in their place by the alphabet."""
+    added = [f"{scalar(name)}:", "  " + label.written()]
+    if not lines:
+        return HEADER + "\n".join(added) + "\n"
+    later = [document.line((other,)) - 1 for other in document.data or {} if other > name]
+    at = min(later, default=len(lines))
+    while later and at and lines[at - 1].startswith("#") and at > 1:
+        at -= 1  # a comment belongs to what is below it
+    lines[at:at] = added
+    return "\n".join(lines) + "\n"
+
+
+def _end_of(start: int, lines: list[str]) -> int:
+    """Behind the last line of what starts on line `start` (from 0): before the next that isn't indented deeper."""
+    own = len(lines[start]) - len(lines[start].lstrip())
+    end = start + 1
+    while end < len(lines) and lines[end].strip() and len(lines[end]) - len(lines[end].lstrip()) > own:
+        end += 1
+    return end
+
+
+def _indent(lines: list[str], document: Document, name: str, mine: Mapping[str, Any]) -> str:
+    if not mine:
+        return "  "
+    line = lines[document.line((name, next(iter(mine)))) - 1]
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _comment(line: str) -> str:
+    """A comment behind a label's value, which stays when the label moves."""
+    _, mark, comment = line.rpartition(" #")
+    return f" {mark.strip()}{comment}" if mark and '"' not in comment and "}" not in comment else ""

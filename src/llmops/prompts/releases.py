@@ -1,0 +1,154 @@
+"""Releases: numbered prompts as files that never change, each with the hash of its own content.
+
+A release's front matter starts with what names it and what is written for people. Everything below its content id
+decides requests, in one fixed form, and the content id is the sha256 of exactly those bytes: a file proves itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmops.errors import NotFoundError, PromptError, did_you_mean
+from llmops.prompts import atomic
+from llmops.prompts.parsing import SUFFIX
+from llmops.prompts.reading import Reading
+from llmops.prompts.trees import RELEASES, Tree, WorkTree
+from llmops.prompts.writing import block
+
+MARK = re.compile(rb"^content_id: ([0-9a-f]{64})\n", re.M)
+ATTRIBUTES = """\
+# Releases are the same bytes everywhere. Labels of different prompts, moved in two branches, merge by themselves.
+*.prompt.md -text
+*.skill.yaml -text
+labels.yaml merge=union
+"""
+HINT = "a release never changes: restore the file, and release the change as a new version"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release on file: its number, its file from the prompts folder, and its content id."""
+
+    name: str
+    version: int
+    file: str
+    content_id: str
+
+
+def release_file(name: str, version: int) -> str:
+    """Where a release is, from the prompts folder."""
+    return f"{RELEASES}/{name}/{version}{SUFFIX}"
+
+
+def release_text(read: Reading, version: int) -> str:
+    """A prompt as its release `version`."""
+    head = block({"prompt": read.name, "version": version, **read.front.about(), "content_id": read.content_id})
+    return f"---\n{head}{read.frozen}"
+
+
+def verified(data: bytes, name: str, version: int, shown: str) -> str:
+    """The content id of a release's bytes. Raises `PromptError` when they aren't what was released."""
+    data = data.replace(b"\r\n", b"\n") if b"\r" in data else data
+    mark = MARK.search(data)
+    if mark is None:
+        raise PromptError("not a whole release: it has no content id", where=f"{shown}:1", hint=HINT)
+    line = data.count(b"\n", 0, mark.start()) + 1
+    if hashlib.sha256(data[mark.end() :]).hexdigest().encode() != mark[1]:
+        message = "not what was released: the text below doesn't match this content id"
+        raise PromptError(message, where=f"{shown}:{line}", hint=HINT)
+    if not data.startswith(f"---\n{block({'prompt': name, 'version': version})}".encode()):
+        message = f"not {name} version {version}: its first lines name another prompt or version"
+        raise PromptError(message, where=f"{shown}:2", hint=HINT)
+    return mark[1].decode()
+
+
+def versions(tree: Tree, name: str) -> list[int]:
+    """Numbers of a prompt's releases, sorted."""
+    folder = f"{RELEASES}/{name}"
+    if isinstance(tree, WorkTree):
+        place = tree.root / folder
+        found = [entry.name for entry in place.iterdir()] if place.is_dir() else []
+    else:
+        found = [file[len(folder) + 1 :] for file in tree.files(folder)]
+    return sorted(number for file in found if (number := release_number(file)) is not None)
+
+
+def release_number(file: str) -> int | None:
+    """The version in a release file's own name, or None for any other file."""
+    number = file.removesuffix(SUFFIX)
+    usual = number != file and number.isascii() and number.isdigit() and (number == "0" or number[0] != "0")
+    return int(number) if usual and len(number) < 10 else None
+
+
+def read_release(tree: Tree, name: str, version: int, where: str = "") -> Reading:
+    """A release, verified. Raises `NotFoundError` when there is none and `PromptError` when it was changed."""
+    file = release_file(name, version)
+    data = tree.read(file, where=where)
+    if data is None:
+        known = versions(tree, name)
+        hint = f"released: {', '.join(map(str, known))}" if known else f"llmops prompt release {name} makes the first"
+        raise NotFoundError(f"{name} has no version {version}", where=where, hint=hint)
+    content_id = verified(data, name, version, tree.shown(file))
+    read = Reading(tree, file, name, released=True, data=data)
+    read.__dict__["content_id"] = content_id
+    return read
+
+
+def content_of(tree: Tree, name: str, version: int) -> str:
+    """The content id of a release, verified but not parsed."""
+    data = tree.read(release_file(name, version))
+    if data is None:
+        raise NotFoundError(f"{name} has no version {version}")
+    return verified(data, name, version, tree.shown(release_file(name, version)))
+
+
+def find_content(tree: Tree, name: str, start: str) -> Release | None:
+    """The newest release whose content id starts with `start`."""
+    for version in reversed(versions(tree, name)):
+        content_id = content_of(tree, name, version)
+        if content_id.startswith(start):
+            return Release(name, version, release_file(name, version), content_id)
+    return None
+
+
+def released_names(root: Path) -> Iterator[str]:
+    """Names of all prompts that have a folder of releases."""
+    top = root / RELEASES
+    for folder in sorted(path for path in top.rglob("*") if path.is_dir()):
+        if any(release_number(file.name) is not None for file in folder.iterdir()):
+            yield folder.relative_to(top).as_posix()
+
+
+def release(tree: WorkTree, name: str) -> tuple[Release, bool]:
+    """Freeze a working prompt as its next version; false with the newest version when nothing that decides changed.
+
+    Raises `PromptError` when the prompt is wrong, and `StoreError` when the file can't be written.
+    """
+    file = name + SUFFIX
+    if tree.read(file) is None:
+        from llmops.prompts.trees import working_names
+
+        raise NotFoundError(f"no prompt {name!r:.80}", hint=did_you_mean(name, working_names(tree)))
+    read = Reading(tree, file, name)
+    read.check()
+    prepare(tree.root)
+    with atomic.one_at_a_time(tree.root / RELEASES):
+        last = max(versions(tree, name), default=0)
+        if last and content_of(tree, name, last) == read.content_id:
+            return Release(name, last, release_file(name, last), read.content_id), False
+        made = Release(name, last + 1, release_file(name, last + 1), read.content_id)
+        data = release_text(read, made.version).encode()
+        if not atomic.create(tree.root / made.file, data):
+            raise PromptError("released by another process just now; try again", where=tree.shown(made.file))
+    return made, True
+
+
+def prepare(root: Path) -> None:
+    """Make the folder of releases, with what git must know about it."""
+    attributes = root / RELEASES / ".gitattributes"
+    if not attributes.exists():
+        atomic.create(attributes, ATTRIBUTES.encode())
