@@ -94,3 +94,24 @@ def test_problems_name_the_file_and_line_they_are_in(
     with pytest.raises(PromptError, match=says) as caught:
         Reading(WorkTree(tmp_path), "main.prompt.md", "main").check()
     assert caught.value.where.endswith(line)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from([
+    "{{ a }}", "{{ b.c }}", "{{ loop.index }}", "{% for a in xs %}", "{% for k, v in d.items() if k %}", "{% else %}",
+    "{% endfor %}", "{% with a = b, c = a %}", "{% endwith %}", "{{ c }}", "{{ k ~ v }}", "{% if a %}", "{% endif %}",
+    "{{ range(n) }}", "{{ xs | map(attribute=key) | list }}", "text", "{% set q = a %}", "{{ q }}",
+]), max_size=9).map("".join))  # fmt: skip
+def test_variables_are_those_jinja_finds(text: str) -> None:
+    from jinja2.meta import find_undeclared_variables
+
+    from llmops.prompts.compiling import check_message
+    from llmops.prompts.environment import environment
+    from llmops.prompts.expanding import Expanded, Sources
+
+    expanded = Expanded(text, list(range(1, text.count("\n") + 2)))
+    try:
+        found = check_message(expanded, Sources(lambda *_: ("", ""), str, ["main"])).variables
+    except PromptError:
+        return
+    assert set(found) == find_undeclared_variables(environment().parse(text))

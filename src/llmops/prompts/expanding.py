@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from jinja2 import TemplateSyntaxError, nodes
 
@@ -18,7 +19,7 @@ from llmops.prompts.parsing import ROLES
 from llmops.prompts.segments import kind_at, segments
 
 LINES = 1_000_000
-MAX_NODES = 60_000  # a prompt with partials is parsed up to three times
+MAX_NODES = 20_000
 MAX_DEPTH = 100
 MAX_TEXT = 2_000_000
 MAX_INCLUDES = 200
@@ -91,13 +92,7 @@ def _expand(text: str, number: int, first_line: int, sources: Sources, inside: t
     whole = Expanded(text, list(range(first, first + lines)))
     if "include" not in text:
         return whole
-    wanted = list(parse(whole, sources).find_all(nodes.Include))
-    for node in wanted:
-        _check_tag(node, sources)
     tags = [tag for kind, start, _ in segments(text) if kind == "tag" and (tag := _INCLUDE.match(text, start))]
-    if [tag[2][1:-1] for tag in tags] != [node.template.value for node in wanted]:  # type: ignore[attr-defined]
-        hint = 'write {% include "_style.md" %}'
-        raise PromptError("this include can't be told from its text", where=sources.where(wanted[0].lineno), hint=hint)
     made, at, strip = Expanded(), 0, False
     for tag in tags:
         _add_own(made, text[at : tag.start()], first + text.count("\n", 0, at), strip, tag[1] == "-")
@@ -141,21 +136,22 @@ def _add_partial(made: Expanded, name: str, line: int, sources: Sources, inside:
 
 def _sets(part: Expanded, sources: Sources) -> bool:
     """True when a partial sets variables. Parses it, which also finds a tag that another file would have to close."""
-    tree = parse(part, sources)
-    return next(tree.find_all((nodes.Assign, nodes.AssignBlock)), None) is not None
+    try:
+        return _sets_variables(part.text)
+    except Exception:
+        parse(part, sources)  # the same, as an error with a file and line
+        raise
+
+
+@lru_cache(256)
+def _sets_variables(text: str) -> bool:
+    return next(environment().parse(text).find_all((nodes.Assign, nodes.AssignBlock)), None) is not None
 
 
 def _barrier(left: str, right: str) -> str:
     """What keeps a tag on one side of a seam from stripping white space on the other."""
     strips = left.rstrip().endswith(_STRIPS_AFTER) or right.lstrip().startswith(_STRIPS_BEFORE)
     return BARRIER if left and strips and not left.endswith("{") else ""
-
-
-def _check_tag(node: nodes.Include, sources: Sources) -> None:
-    name = node.template.value if isinstance(node.template, nodes.Const) else None
-    if not isinstance(name, str) or node.ignore_missing or not node.with_context:
-        hint = 'write {% include "_style.md" %}'
-        raise PromptError("include takes one file name in quotes", where=sources.where(node.lineno), hint=hint)
 
 
 def _guarded(made: Expanded, sources: Sources) -> str:
@@ -182,29 +178,36 @@ def _unlike_a_role(made: Expanded, line: int, offset: int, sources: Sources) -> 
     return BARRIER
 
 
-def parse(made: Expanded, sources: Sources) -> nodes.Template:
-    """The syntax tree of a template, its nodes with numbered lines."""
-    try:
-        tree = environment().parse(made.text)
-    except TemplateSyntaxError as problem:
-        hint = "write {{ '{{' }} or {% raw %} for braces that are text" if "{" in (problem.message or "") else ""
-        where = sources.where(made.origin(problem.lineno))
-        raise PromptError(f"template: {problem.message}", where=where, hint=hint) from None
-    except (RecursionError, MemoryError):
-        where = sources.where(made.origin(1))
-        raise PromptError("the template is nested too deeply", where=where, hint="split it up") from None
-    except (ValueError, OverflowError) as problem:
-        where = sources.where(made.origin(1))
-        raise PromptError(f"not a template: {str(problem).partition(';')[0]}", where=where) from None
+def parse(made: Expanded, sources: Sources) -> tuple[nodes.Template, list[nodes.Node]]:
+    """The syntax tree of a template with numbered lines, and its nodes in the order of the text."""
+    tree = _tree(made, sources)
+    found: list[nodes.Node] = []
     stack: list[tuple[nodes.Node, int]] = [(tree, 0)]
     while stack:
         node, depth = stack.pop()
         node.lineno = made.origin(node.lineno or 1)
-        sources.nodes += 1
-        if sources.nodes > MAX_NODES:
-            raise PromptError(f"more than {MAX_NODES:,} expressions in a prompt", where=sources.where(node.lineno))
+        found.append(node)
         if depth > MAX_DEPTH:
             where = sources.where(node.lineno)
             raise PromptError("the template is nested too deeply", where=where, hint="split it up")
-        stack.extend((child, depth + 1) for child in node.iter_child_nodes())
-    return tree
+        stack.extend(reversed([(child, depth + 1) for child in node.iter_child_nodes()]))
+    sources.nodes += len(found)
+    if sources.nodes > MAX_NODES:
+        where = sources.where(made.origin(1))
+        raise PromptError(f"more than {MAX_NODES:,} expressions in a prompt", where=where)
+    return tree, found
+
+
+def _tree(made: Expanded, sources: Sources) -> nodes.Template:
+    where, hint = sources.where(made.origin(1)), ""
+    try:
+        return environment().parse(made.text)
+    except TemplateSyntaxError as problem:
+        message = f"template: {problem.message}"
+        where = sources.where(made.origin(problem.lineno))
+        hint = "write {{ '{{' }} or {% raw %} for braces that are text" if "{" in message else ""
+    except (RecursionError, MemoryError):
+        message, hint = "the template is nested too deeply", "split it up"
+    except (ValueError, OverflowError) as problem:
+        message = f"not a template: {str(problem).partition(';')[0]}"
+    raise PromptError(message, where=where, hint=hint)

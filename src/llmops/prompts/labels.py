@@ -24,6 +24,7 @@ from llmops.yamlfile import Document, load_yaml
 
 FILE = f"{RELEASES}/labels.yaml"
 MAX_BEFORE = 20
+MAX_BYTES = 20_000_000
 HEADER = "# Which release each label points at, one line a label. `llmops prompt promote` moves them, and so may you.\n"
 _KEYS = ("at", "before", "by", "dataset", "reason", "route", "run", "verdict", "version")
 
@@ -78,7 +79,7 @@ def read_labels(tree: Tree) -> Labels:
 
 
 def _text(tree: Tree) -> str:
-    data = tree.read(FILE) or b""
+    data = tree.read(FILE, limit=MAX_BYTES) or b""
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError:

@@ -46,8 +46,8 @@ def release_file(name: str, version: int) -> str:
 
 def release_text(read: Reading, version: int) -> str:
     """A prompt as its release `version`."""
-    head = block({"prompt": read.name, "version": version, **read.front.about(), "content_id": read.content_id})
-    return f"---\n{head}{read.frozen}"
+    head = block({"prompt": read.name, "version": version, **read.front.about()})
+    return f"---\n{head}content_id: {read.content_id}\n{read.frozen}"
 
 
 def verified(data: bytes, name: str, version: int, shown: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -16,15 +17,15 @@ RELEASES = "releases"
 class Tree(Protocol):
     """Files by their name from the prompts folder, with `/` between folders."""
 
-    def read(self, name: str, *, where: str = "") -> bytes | None:
-        """A file's bytes, or None when there is none; at most one more than the largest source.
+    def read(self, name: str, *, where: str = "", limit: int = MAX_SOURCE_BYTES) -> bytes | None:
+        """A file's bytes, or None when there is none; at most one more than `limit`.
 
         Raises `PromptError` when it can't be read or lies outside the folder.
         """
         ...
 
     def files(self, folder: str = "") -> Iterator[str]:
-        """Names of all files in a folder and below."""
+        """Names of all files in a folder and below, but for hidden ones and, unless asked for, releases."""
         ...
 
     def shown(self, name: str) -> str:
@@ -41,25 +42,37 @@ class WorkTree:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        self._inside: dict[Path, bool] = {}
 
-    def read(self, name: str, *, where: str = "") -> bytes | None:
+    def read(self, name: str, *, where: str = "", limit: int = MAX_SOURCE_BYTES) -> bytes | None:
         path = self.root / name
         if not is_file(path):
             return None
-        if not is_inside(path, self.root):
+        if not self._is_inside(path):
             raise PromptError(f"{name!r:.80} leads outside the prompts folder", where=where)
         try:
             with path.open("rb") as file:
-                return file.read(MAX_SOURCE_BYTES + 1)
+                return file.read(limit + 1)
         except (OSError, ValueError) as problem:
             reason = getattr(problem, "strerror", "") or problem
             raise PromptError(f"can't be read: {reason}", where=f"{self.shown(name)}:1") from None
 
+    def _is_inside(self, path: Path) -> bool:
+        """As `is_inside`; a folder is looked at once."""
+        if path.is_symlink():
+            return is_inside(path, self.root)
+        folder = path.parent
+        if folder not in self._inside:
+            self._inside[folder] = is_inside(folder, self.root)
+        return self._inside[folder]
+
     def files(self, folder: str = "") -> Iterator[str]:
-        top = self.root / folder if folder else self.root
-        for path in top.rglob("*"):
-            if path.is_file():
-                yield path.relative_to(self.root).as_posix()
+        top = os.fspath(self.root / folder)
+        cut = len(os.fspath(self.root)) + 1
+        for place, folders, names in os.walk(top):
+            below = place[cut:].replace(os.sep, "/") + "/" if len(place) > cut else ""
+            folders[:] = [name for name in folders if name[0] != "." and below + name != RELEASES]
+            yield from (below + name for name in names if name[0] != ".")
 
     def shown(self, name: str) -> str:
         path, here = self.root / name, Path.cwd()
@@ -76,14 +89,17 @@ class RevisionTree:
         self.root = root.absolute()
         self.git = GitTree(self.root, revision)
 
-    def read(self, name: str, *, where: str = "") -> bytes | None:
+    def read(self, name: str, *, where: str = "", limit: int = MAX_SOURCE_BYTES) -> bytes | None:
         try:
             return self.git.read(name)
         except InputError as problem:
             raise PromptError(problem.message, where=where, hint=problem.hint) from None
 
     def files(self, folder: str = "") -> Iterator[str]:
-        yield from self.git.names(folder)
+        hidden = (RELEASES + "/", ".") if not folder else (".",)
+        for name in self.git.names(folder):
+            if not name.startswith(hidden) and "/." not in name:
+                yield name
 
     def shown(self, name: str) -> str:
         return f"{self.git.revision}:{self.git.prefix}{name}"
@@ -94,8 +110,7 @@ class RevisionTree:
 
 def working_names(tree: Tree) -> list[str]:
     """Names of all working prompts, sorted; releases and hidden folders are not among them."""
-    found = (name.removesuffix(SUFFIX) for name in tree.files() if name.endswith(SUFFIX))
-    return sorted(name for name in found if not name.startswith((RELEASES + "/", ".")) and "/." not in name)
+    return sorted(name.removesuffix(SUFFIX) for name in tree.files() if name.endswith(SUFFIX))
 
 
 def is_file(path: Path) -> bool:
