@@ -129,7 +129,8 @@ class Assembler:
                 raise NotFoundError(
                     f"no variant is called {name!r}", where=self.suite.where, hint=did_you_mean(name, known)
                 )
-        return [variant for name, variant in known.items() if not names or name in names]
+        belongs = self.suite.counterparts
+        return [one for name, one in known.items() if not names or name in names or belongs.get(name) in names]
 
     def _dataset(self) -> Dataset:
         path = self.suite.base / self.suite.dataset_path
@@ -179,7 +180,7 @@ class Assembler:
         from llmops.prompts.store import PromptStore
 
         if self._prompts is None:
-            self._prompts = PromptStore(self.config.prompts_dir)
+            self._prompts = PromptStore(self.config.prompts_dir, watch=False)
         return self._prompts.load(reference, where=where)
 
     def _backend(self, form: Any, where: str) -> SentBackend:

@@ -14,14 +14,15 @@ from llmops.yamlfile import Document, expand, load_yaml
 FILE = "llmops.yaml"
 DATABASE_URL = "LLMOPS_DATABASE_URL"
 _MARKS = (".git", "pyproject.toml", "prompts", "evals")
-_KEYS = ("store", "prompts", "backends")
+_KEYS = ("store", "prompts", "backends", "require_evidence")
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of a project. `store` is a path or URL, or empty for the default; `backends` are named short forms.
 
-    `secrets` are values from the environment that must not be shown.
+    `require_evidence` are labels that a prompt gets only with a passing run. `secrets` are values from the
+    environment that must not be shown.
     """
 
     root: Path
@@ -30,6 +31,7 @@ class Config:
     backends: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
     secrets: tuple[str, ...] = ()
+    require_evidence: tuple[str, ...] = ()
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -73,6 +75,7 @@ def load_config(start: Path | None = None) -> Config:
         backends=_backends(data.get("backends"), document),
         where=str(path),
         secrets=document.secrets,
+        require_evidence=_labels(data.get("require_evidence"), document),
     )
 
 
@@ -87,6 +90,15 @@ def _place(data: Mapping[str, Any], key: str, root: Path, document: Document) ->
         return str(root / Path(value).expanduser())
     except RuntimeError:
         raise ConfigError(f"{key}: nobody's home is {value!r}", where=document.where((key,))) from None
+
+
+def _labels(value: Any, document: Document) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+        where = document.where(("require_evidence",))
+        raise ConfigError("require_evidence is a list of labels", where=where, hint="require_evidence: [production]")
+    return tuple(value)
 
 
 def _backends(value: Any, document: Document) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from llmops.against import with_counterparts
 from llmops.aggregate import Aggregate
 from llmops.assembly import Assembler, Selection
 from llmops.config import load_config, project_root, store_location
@@ -95,7 +96,8 @@ class Evaluation:
                 for result in store.results(record.id):
                     aggregate.add(result)
             status, note = self._drive(store, record, aggregate, cache, done)
-            gates = decide(assembly.gates, aggregate, [entrant.name for entrant in assembly.entrants])
+            candidates = [entrant.name for entrant in assembly.entrants if entrant.name not in self.suite.counterparts]
+            gates = decide(assembly.gates, aggregate, candidates)  # what was there before is no one's to mend
             if status != "finished":
                 gates = unfinished_gates(gates, self.counters.done, self.counters.total)
             record = store.update_run(record.id, status=status, ended_at=now(), gates=gates, note=note)
@@ -150,6 +152,7 @@ class Evaluation:
                 "only": list(selection.only),
                 "sample": selection.sample,
                 "variants": list(selection.variants),
+                "against": self.suite.against,
                 "cache": "refresh" if self.options.refresh else "use" if self.options.cache else "off",
                 "set": [masked_override(override) for override in self.suite.overrides],
             },
@@ -277,6 +280,7 @@ def resumable(path: Path | None, options: RunOptions, reference: str, overrides:
     place = path if path is not None else project_root() / chosen["path"]
     kept = [override for override in chosen.get("set") or () if not override.endswith("=***")]
     suite = load_suite(place, overrides=[*kept, *overrides])
+    suite = with_counterparts(suite, chosen["against"]).suite if chosen.get("against") else suite
     selection = Selection(
         tuple(chosen.get("only") or ()),
         chosen.get("sample"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -65,12 +66,9 @@ class GitTree:
 
     def __init__(self, folder: Path, revision: str) -> None:
         self.revision = revision
-        real = folder.resolve()
-        self._at = next(place for place in (real, *real.parents) if place.is_dir())
+        self._at = _existing(folder.resolve())
         self.commit = _commit(revision, self._at)
-        inside = _git(self._at, "rev-parse", "--show-prefix").strip("\n")  # empty in a bare repository
-        below = real.relative_to(self._at).as_posix()
-        self.prefix = inside + ("" if below == "." else below + "/")
+        self.prefix = prefix(folder)
 
     def read(self, name: str) -> bytes | None:
         """A file's bytes; None when it isn't there at that revision. Links are followed inside the folder."""
@@ -97,10 +95,70 @@ class GitTree:
         return [name[len(self.prefix) :] for name in listed.split("\0") if name.startswith(self.prefix) and name]
 
 
+class Commit(TypedDict):
+    """One commit: full id, author's name, author's date (ISO 8601), first line, and files it touched (added: A, …)."""
+
+    commit: str
+    author: str
+    date: str
+    subject: str
+    files: dict[str, str]
+
+
+def log(folder: Path, paths: Sequence[Path], *, follow: bool = False, limit: int | None = None) -> list[Commit]:
+    """Commits that touched any of `paths` in the repository of `folder`, newest first.
+
+    `follow` goes past renames, for one path. Paths of `files` start at the repository's top; a renamed file has its
+    new name. Raises `InputError` when there is no git or no repository.
+    """
+    at = _existing(folder)
+    asked = ["--follow"] if follow else []
+    asked += [f"--max-count={limit}"] if limit is not None else []
+    try:
+        said = _git(
+            at, "log", "-z", "--name-status", "--no-ext-diff", "--format=%x02%H%x00%an%x00%aI%x00%s%x00", *asked, "--",
+            *map(str, paths),
+        )  # fmt: skip
+    except _GitError as problem:
+        if "does not have any commits" in problem.message:
+            return []
+        raise
+    return [_commit_of(entry) for entry in said.split("\x02")[1:]]
+
+
+def _commit_of(entry: str) -> Commit:
+    commit, author, date, subject, *rest = entry.split("\0")
+    fields = [field.removeprefix("\n") for field in rest if field.strip("\n")]
+    files: dict[str, str] = {}
+    while fields:
+        status = fields.pop(0)
+        names = [fields.pop(0) for _ in range(2 if status[:1] in "RC" else 1) if fields]
+        if names:
+            files[names[-1]] = status[:1]
+    return {"commit": commit, "author": author, "date": date, "subject": subject, "files": files}
+
+
+def prefix(folder: Path) -> str:
+    """A folder's place in its repository, ending in `/`; empty at the top."""
+    real = folder.resolve()
+    at = _existing(real)
+    below = real.relative_to(at).as_posix()
+    return _git(at, "rev-parse", "--show-prefix").strip("\n") + ("" if below == "." else below + "/")
+
+
+def is_shallow(folder: Path) -> bool:
+    """True when older commits were not fetched."""
+    return _git(_existing(folder), "rev-parse", "--is-shallow-repository").strip() == "true"
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
+
+
 def is_revision(text: str, folder: Path) -> bool:
     """True when git knows a commit by this name in the repository of `folder`; false without git or a repository."""
     try:
-        _commit(text, next(place for place in (folder, *folder.parents) if place.is_dir()))
+        _commit(text, _existing(folder))
     except InputError:
         return False
     return True
@@ -109,7 +167,7 @@ def is_revision(text: str, folder: Path) -> bool:
 def author(folder: Path) -> str:
     """Who git would say made a commit here: `user.name`, or empty."""
     try:
-        return _git(next(p for p in (folder, *folder.parents) if p.is_dir()), "config", "user.name").strip()
+        return _git(_existing(folder), "config", "user.name").strip()
     except InputError:
         return ""
 

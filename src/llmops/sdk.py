@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmops import arguments
 from llmops.assembly import Selection
@@ -23,6 +23,9 @@ from llmops.store.database import Store
 from llmops.store.runfile import open_run_file
 from llmops.store.urls import mask
 from llmops.types import Case, Prompt, RunRecord
+
+if TYPE_CHECKING:
+    from llmops.prompts.store import PromptStore
 
 Rows = Iterable[Mapping[str, Any] | Case]
 
@@ -218,12 +221,30 @@ def score_run(reference: str | Path, suite: str | Path | Suite, *, store: str | 
         return thread.submit(rescoring.run).result()
 
 
-def load_prompt(reference: str, *, root: str | Path | None = None) -> Prompt:
-    """A prompt by reference (`docs/answer`), from the project's `prompts/` folder or `root`.
+def load_prompt(
+    reference: str, *, root: str | Path | None = None, key: str | None = None, reload: bool = False
+) -> Prompt:
+    """A prompt by reference, from the project's `prompts/` folder or `root`.
 
-    `load_prompt("docs/answer").render({"question": "…"})` gives its messages. Raises `PromptError`.
+    `docs/answer` is the working file, `docs/answer@production` what a label points at; `@2`, `@latest`, a content id
+    and `@git:<revision>` name other versions. `key` decides, always alike, where a label is a route that shares
+    traffic between versions. What was loaded stays until `reload`. Threads may call it.
+
+    `load_prompt("docs/answer").render(question="…")` gives its messages. Raises `PromptError` and `NotFoundError`.
     """
-    from llmops.prompts.store import PromptStore
+    return prompt_store(root, reload).load(reference, key=key)
 
-    folder = Path(root) if root is not None else load_config(Path.cwd()).prompts_dir
-    return PromptStore(folder).load(reference)
+
+def prompt_store(root: str | Path | None = None, reload: bool = False) -> PromptStore:
+    """The store of the project's prompts, or of those under `root`; one for each folder and way of loading."""
+    wanted = (os.getcwd(), "" if root is None else str(root), reload)  # noqa: PTH109  (Path.cwd takes 5 µs)
+    store = _PROMPTS.get(wanted)
+    if store is None:
+        from llmops.prompts.store import PromptStore
+
+        folder = Path(root) if root is not None else load_config(Path.cwd()).prompts_dir
+        store = _PROMPTS.setdefault(wanted, PromptStore(folder, watch=reload))
+    return store
+
+
+_PROMPTS: dict[tuple[str, str, bool], PromptStore] = {}

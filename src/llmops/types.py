@@ -334,6 +334,21 @@ class Prompt(Protocol):
     def name(self) -> str: ...
 
     @property
+    def version(self) -> int | None:
+        """The release's number; None for a working file."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """The label it was found by, or empty."""
+        ...
+
+    @property
+    def reference(self) -> str:
+        """What names exactly this prompt: `docs/answer@2`."""
+        ...
+
+    @property
     def content_id(self) -> str:
         """sha256 of everything that decides a rendering, 12 hex digits or more."""
         ...
@@ -355,8 +370,8 @@ class Prompt(Protocol):
     @property
     def output_schema(self) -> Mapping[str, Any] | None: ...
 
-    def render(self, variables: Mapping[str, Any]) -> tuple[Message, ...]:
-        """The messages. Raises `PromptError` on a missing or unknown variable."""
+    def render(self, variables: Mapping[str, Any] | None = None, /, **values: Any) -> tuple[Message, ...]:
+        """The messages. Variables by name or as a mapping. Raises `PromptError` on a missing or unknown one."""
         ...
 
 

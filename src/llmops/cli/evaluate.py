@@ -50,6 +50,9 @@ def evaluate(
     changed: Annotated[
         str, typer.Option(help="Only suites whose files changed since this git revision.", metavar="REF")
     ] = "",
+    against: Annotated[
+        str, typer.Option(help="Also run each prompt as it is at this git revision or label, as baseline.", metavar="REF")
+    ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Finish the latest run that didn't end.")] = False,
     run: Annotated[str, typer.Option(help="With --resume: which run.", metavar="RUN")] = "",
     retry_errors: Annotated[
@@ -81,7 +84,7 @@ def evaluate(
     from llmops.assembly import Selection
     from llmops.evaluation import RunOptions
 
-    narrowing = {"--only": only, "--sample": sample, "--variant": variant, "--changed": changed}
+    narrowing = {"--only": only, "--sample": sample, "--variant": variant, "--changed": changed, "--against": against}
     narrowed = next((flag for flag, value in narrowing.items() if value), "")
     _check_flags(record, replay, cache, refresh, resume, run, retry_errors, narrowed)
     for path in output or ():
@@ -94,7 +97,7 @@ def evaluate(
         if resume:
             evaluations = _resumed(suites or [], options, run, set_ or [])
         else:
-            evaluations = _fresh(_chosen(suites or [], changed, set_ or []), options, set_ or [])
+            evaluations = _fresh(_chosen(suites or [], changed, set_ or []), options, set_ or [], against)
     if dry_run:
         _dry_run(evaluations, as_json)
         return
@@ -165,11 +168,19 @@ def _chosen(suites: list[Path], changed: str, overrides: list[str]) -> list[Path
     return chosen
 
 
-def _fresh(suites: list[Path], options: RunOptions, overrides: list[str]) -> list[Evaluation]:
+def _fresh(suites: list[Path], options: RunOptions, overrides: list[str], against: str) -> list[Evaluation]:
     from llmops.evals.suite import load_suite
     from llmops.evaluation import Evaluation
 
-    return [Evaluation(load_suite(path, overrides=overrides), options) for path in suites]
+    loaded = [load_suite(path, overrides=overrides) for path in suites]
+    if against:
+        from llmops.against import with_counterparts
+
+        pairs = [with_counterparts(suite, against) for suite in loaded]
+        loaded = [pair.suite for pair in pairs]
+        for note in dict.fromkeys(note for pair in pairs for note in pair.notes):
+            say(note)
+    return [Evaluation(suite, options) for suite in loaded]
 
 
 def _resumed(suites: list[Path], options: RunOptions, reference: str, overrides: list[str]) -> list[Evaluation]:

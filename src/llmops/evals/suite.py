@@ -91,6 +91,8 @@ class Suite:
     dataset_where: str = ""
     overrides: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    against: str = ""  # what the counterparts are of: a git revision or a label
+    counterparts: Mapping[str, str] = field(default_factory=dict)  # name of each to the variant it belongs to
 
 
 def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:

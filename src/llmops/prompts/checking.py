@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from llmops.errors import InputError, LlmopsError
 from llmops.prompts.atomic import TEMPORARY
 from llmops.prompts.labels import Labels, read_labels
 from llmops.prompts.leaks import find_secrets, has_marks
+from llmops.prompts.parallel import mapped
 from llmops.prompts.parsing import SUFFIX
 from llmops.prompts.problems import Problem
 from llmops.prompts.reading import Reading
@@ -43,10 +45,16 @@ def check_store(root: Path) -> Checked:
     found, tree = Checked(), WorkTree(root)
     _check_releases(tree, found)
     _check_labels(tree, found)
-    for name in working_names(tree):
-        found.prompts += 1
-        found.problems += check_prompt(tree, name, found.content_ids.get(name, {}).values())
+    released = [(name, tuple(found.content_ids.get(name, {}).values())) for name in working_names(tree)]
+    found.prompts = len(released)
+    for problems in mapped(partial(_check_prompts, root), released):
+        found.problems += problems
     return found
+
+
+def _check_prompts(root: Path, released: Sequence[tuple[str, Collection[str]]]) -> list[list[Problem]]:
+    tree = WorkTree(root)
+    return [check_prompt(tree, name, content_ids) for name, content_ids in released]
 
 
 def check_prompt(tree: WorkTree, name: str, released: Collection[str] = ()) -> list[Problem]:

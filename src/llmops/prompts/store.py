@@ -30,18 +30,21 @@ class Found:
 
 
 class PromptStore:
-    """The prompts under a folder, each read and compiled once until one of its files changes.
+    """The prompts under a folder, each read and compiled once: until one of its files changes, or for good.
 
-    `revision` reads them all as they were at a git revision. Threads may share a store.
+    With `watch`, files are looked at again on each load; without, what was loaded once stays. `revision` reads all
+    as it was at a git revision. Threads may share a store.
     """
 
-    def __init__(self, root: Path, revision: str = "") -> None:
+    def __init__(self, root: Path, revision: str = "", *, watch: bool = True) -> None:
         self.root = root.absolute()
         self.revision = revision
+        self.watch = watch
         self.tree: Tree = RevisionTree(self.root, revision) if revision else WorkTree(self.root)
         self._loaded: dict[Found, tuple[dict[Path, Stamp], FilePrompt]] = {}
         self._revisions: dict[str, PromptStore] = {}
         self._labels: tuple[Stamp, Labels] | None = None
+        self._kept: dict[str, FilePrompt] = {}
         self._lock = threading.RLock()
 
     def load(self, reference: str, *, where: str = "", key: str | None = None) -> FilePrompt:
@@ -51,8 +54,14 @@ class PromptStore:
         errors. Raises `NotFoundError` when there is no such prompt, version, label or revision, `InputError` for a
         reference that can't be one, and `PromptError` when a file is wrong.
         """
+        kept = self._kept.get(reference)
+        if kept is not None:
+            return kept
         with self._lock:
-            return self._load(parse_reference(reference, where), where, key)
+            prompt = self._load(parse_reference(reference, where), where, key)
+            if not self.watch and not prompt.route:
+                self._kept[reference] = prompt
+            return prompt
 
     def _load(self, wanted: Reference, where: str, key: str | None) -> FilePrompt:
         if wanted.revision:
@@ -60,7 +69,7 @@ class PromptStore:
             return at._load(Reference(wanted.name, wanted.version), where, key)
         found = self.resolve(wanted, where, key)
         known = self._loaded.get(found)
-        if known and all(_stamp(path) == stamp for path, stamp in known[0].items()):
+        if known and (not self.watch or all(_stamp(path) == stamp for path, stamp in known[0].items())):
             return known[1]
         path = self.tree.path(found.file)
         before = {path: _stamp(path)} if path else {}
@@ -109,6 +118,8 @@ class PromptStore:
 
     def labels(self) -> Labels:
         """All labels by prompt and name, read again when the file has changed. Raises `PromptError`."""
+        if self._labels is not None and not self.watch:
+            return self._labels[1]
         path = self.tree.path(LABELS)
         stamp = _stamp(path) if path else None
         if self._labels is None or self._labels[0] != stamp:
@@ -141,9 +152,9 @@ class PromptStore:
 
     def _at(self, revision: str, where: str) -> PromptStore:
         known = self._revisions.get(revision)
-        if known is None:
+        if known is None or self.watch:  # a branch may have moved
             try:
-                known = PromptStore(self.root, revision)
+                known = PromptStore(self.root, revision, watch=False)
             except InputError as problem:
                 problem.where = problem.where or where
                 raise

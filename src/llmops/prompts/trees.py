@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
+from functools import cached_property
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -42,28 +45,33 @@ class WorkTree:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        self._inside: dict[Path, bool] = {}
+        self._top = os.path.join(os.fspath(self.root), "")  # noqa: PTH118
+        self._inside: dict[str, bool] = {}
 
     def read(self, name: str, *, where: str = "", limit: int = MAX_SOURCE_BYTES) -> bytes | None:
-        path = self.root / name
-        if not is_file(path):
+        path = f"{self._top}{name}"
+        try:
+            kind = os.lstat(path).st_mode
+            if not stat.S_ISREG(kind) and not (stat.S_ISLNK(kind) and os.path.isfile(path)):  # noqa: PTH113
+                return None
+        except (OSError, ValueError):
             return None
-        if not self._is_inside(path):
+        if not self._is_inside(path, stat.S_ISLNK(kind)):
             raise PromptError(f"{name!r:.80} leads outside the prompts folder", where=where)
         try:
-            with path.open("rb") as file:
-                return file.read(limit + 1)
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (Path objects cost as much as the reading)
+                return _whole(file, limit + 1)
         except (OSError, ValueError) as problem:
             reason = getattr(problem, "strerror", "") or problem
             raise PromptError(f"can't be read: {reason}", where=f"{self.shown(name)}:1") from None
 
-    def _is_inside(self, path: Path) -> bool:
+    def _is_inside(self, path: str, link: bool) -> bool:
         """As `is_inside`; a folder is looked at once."""
-        if path.is_symlink():
-            return is_inside(path, self.root)
-        folder = path.parent
+        if link:
+            return is_inside(Path(path), self.root)
+        folder = path.rpartition("/")[0]
         if folder not in self._inside:
-            self._inside[folder] = is_inside(folder, self.root)
+            self._inside[folder] = is_inside(Path(path).parent, self.root)
         return self._inside[folder]
 
     def files(self, folder: str = "") -> Iterator[str]:
@@ -75,8 +83,14 @@ class WorkTree:
             yield from (below + name for name in names if name[0] != ".")
 
     def shown(self, name: str) -> str:
-        path, here = self.root / name, Path.cwd()
-        return str(path.relative_to(here) if path.is_relative_to(here) else path)
+        return f"{self._shown_root}{name}"
+
+    @cached_property
+    def _shown_root(self) -> str:
+        here = Path.cwd()
+        if self.root == here:
+            return ""
+        return f"{self.root.relative_to(here) if self.root.is_relative_to(here) else self.root}{os.sep}"
 
     def path(self, name: str) -> Path | None:
         return self.root / name
@@ -106,6 +120,14 @@ class RevisionTree:
 
     def path(self, name: str) -> Path | None:
         return None
+
+
+def _whole(file: FileIO, limit: int) -> bytes:
+    """Up to `limit` bytes; one call may give fewer than are there."""
+    data = file.read(limit) or b""
+    while len(data) < limit and (more := file.read(limit - len(data))):
+        data += more
+    return data
 
 
 def working_names(tree: Tree) -> list[str]:

@@ -47,8 +47,8 @@ def _mapping(data: Mapping[str, Any], indent: str) -> Iterator[str]:
 
 def _entry(opening: str, value: Any, indent: str) -> Iterator[str]:
     """`opening` with `value` on its line when it fits there, else below it."""
-    flat = flow(value)
-    if not _nested(value) or (len(opening) + len(flat) < _SHORT and not _nests(value)):
+    flat = flow(value) if not _nested(value) or not _nests(value) else ""
+    if flat and (not _nested(value) or len(opening) + len(flat) < _SHORT):
         yield f"{opening} {flat}"
     else:
         yield opening
@@ -69,6 +69,8 @@ def _nests(value: Any) -> bool:
 
 def flow(value: Any) -> str:
     """A value in one line of YAML."""
+    if isinstance(value, str):
+        return scalar(value)
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):

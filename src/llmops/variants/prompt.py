@@ -100,13 +100,14 @@ class PromptVariant:
 
     def _details(self) -> Mapping[str, Any]:
         details: dict[str, Any] = {
-            "prompt": self._prompt.name,
+            "prompt": self._prompt.reference,
             "content_id": self._prompt.content_id,
             "backend": dict(self.backend.identity),
             "model": self._model,
             "parameters": dict(self._parameters),
         }
-        return details | ({"variables": dict(self._fixed)} if self._fixed else {})
+        label = {"label": self._prompt.label} if self._prompt.label else {}
+        return details | label | ({"variables": dict(self._fixed)} if self._fixed else {})
 
     def _note(self) -> str:
         return str(getattr(self.backend, "note", "") or "")

@@ -1,0 +1,154 @@
+"""Whether a project's prompts are sound: the store itself, its skills, and everything that uses a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmops.config import Config
+from llmops.datasets import open_dataset
+from llmops.errors import InputError, LlmopsError, PromptError
+from llmops.prompts.callers import Caller, check_callers, find_callers
+from llmops.prompts.checking import Checked, check_store
+from llmops.prompts.inputs import Input
+from llmops.prompts.problems import Problem
+from llmops.prompts.references import Reference, parse_reference
+from llmops.prompts.store import PromptStore
+from llmops.yamlfile import Document, load_yaml
+
+SCOPES = (".agents/skills", ".claude/skills")
+MAX_SUITE_BYTES = 5_000_000
+
+
+def check_project(config: Config, *, callers: bool = True) -> Checked:
+    """Check prompts, releases, labels and skills, and with `callers` the code and suites that use them.
+
+    A caller has to fit the version it names. When that is a label or `latest`, it has to fit the working file too,
+    which is what the label will hold one day: a variable is renamed by adding the new name first.
+    """
+    found = check_store(config.prompts_dir)
+    found.problems += _skills(config)
+    if callers and config.prompts_dir.is_dir():
+        store = PromptStore(config.prompts_dir, watch=False)
+        found.problems += caller_problems(store, find_callers(config.root), suite_uses(config.root))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteUse:
+    """A suite's variant that renders a prompt: what it fixes, and the columns of its cases (None: can't be told)."""
+
+    reference: str
+    where: str
+    fixed: frozenset[str]
+    columns: frozenset[str] | None
+
+    def caller(self, inputs: Mapping[str, Input] | None) -> Caller:
+        """As a caller of a prompt with these inputs. Columns that it doesn't declare aren't passed to it."""
+        spare = self.columns or frozenset()
+        given = self.fixed | (spare & frozenset(inputs or ()))
+        return Caller(self.reference, self.where, given, self.columns is None)
+
+
+Declared = Callable[[str], Mapping[str, Input] | None]
+
+
+def caller_problems(store: PromptStore, code: Iterable[Caller], suites: Iterable[SuiteUse]) -> list[Problem]:
+    """What is wrong with callers, each problem once."""
+    code, suites = list(code), list(suites)
+
+    def declared(reference: str) -> Mapping[str, Input] | None:
+        return store.load(reference, key="").front.inputs
+
+    def coming(reference: str) -> Mapping[str, Input] | None:
+        wanted = parse_reference(reference)
+        if not wanted.is_movable or wanted.revision:
+            return None
+        try:
+            return store.load(wanted.name).front.inputs
+        except InputError:  # no working file, or a broken one: said elsewhere
+            return None
+
+    found: dict[tuple[str, str], Problem] = {}
+    for find, mark in ((declared, ""), (coming, " (in the working file)")):
+        everyone = [*code, *(use.caller(_or_none(find, use.reference)) for use in suites)]
+        for one in check_callers(everyone, find):
+            marked = Problem(one.where, one.message + mark, one.hint, one.rule)
+            found.setdefault((one.where, one.message), marked)
+    return list(found.values())
+
+
+def _or_none(find: Declared, reference: str) -> Mapping[str, Input] | None:
+    try:
+        return find(reference)
+    except InputError:
+        return None
+
+
+def broken_callers(store: PromptStore, root: Path, name: str, label: str, version: int) -> list[Problem]:
+    """Callers of a label, or of a route through it, that the version it is about to hold would break."""
+    labels = store.labels().get(name, {})
+    routes = {route.name for route in labels.values() if label in route.route}
+    wanted = {str(Reference(name, one)) for one in (label, *routes)}
+    inputs = store.load(f"{name}@{version}").front.inputs
+    code = [one for one in find_callers(root) if one.reference in wanted]
+    suites = [use.caller(inputs) for use in suite_uses(root) if use.reference in wanted]
+    return check_callers([*code, *suites], lambda _: inputs)
+
+
+def _skills(config: Config) -> list[Problem]:
+    from llmops.prompts.skill_rules import lint_skills
+    from llmops.prompts.skills import find_skills
+
+    folders = find_skills(config.prompts_dir)
+    return lint_skills(folders, config.prompts_dir, [config.root / scope for scope in SCOPES]) if folders else []
+
+
+def suite_uses(root: Path) -> Iterator[SuiteUse]:
+    """Prompts that suites under `evals/` use, with the variables that their first case and the variant give."""
+    folder = root / "evals"
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if path.suffix in (".yaml", ".yml") and path.is_file() and path.stat().st_size <= MAX_SUITE_BYTES:
+            yield from _uses(path, root)
+
+
+def _uses(path: Path, root: Path) -> Iterator[SuiteUse]:
+    try:
+        text = path.read_text("utf-8-sig")
+        document = load_yaml(text, name=path.relative_to(root).as_posix(), error=PromptError)
+    except (OSError, ValueError, LlmopsError):
+        return  # whether a suite is sound is for `llmops eval --dry-run` to say
+    data = document.data
+    variants = data.get("variants") if isinstance(data, Mapping) else None
+    if not isinstance(variants, Mapping) or not any(_prompt_of(form) for form in variants.values()):
+        return
+    columns = _columns(document, path)
+    for name, form in variants.items():
+        reference = _prompt_of(form)
+        if reference:
+            fixed = form.get("variables")
+            names = frozenset(map(str, fixed)) if isinstance(fixed, Mapping) else frozenset()
+            yield SuiteUse(reference, document.where(("variants", name)), names, columns)
+
+
+def _prompt_of(form: Any) -> str:
+    reference = form.get("prompt") if isinstance(form, Mapping) else None
+    return reference if isinstance(reference, str) and "${" not in reference else ""
+
+
+def _columns(document: Document, path: Path) -> frozenset[str] | None:
+    """The names a dataset's first case has; None when they can't be told."""
+    spec = document.data.get("dataset")
+    place = spec.get("path") if isinstance(spec, Mapping) else spec
+    fields = spec.get("fields") if isinstance(spec, Mapping) else None
+    if not isinstance(place, str) or "${" in place:
+        return None
+    try:
+        case = next(iter(open_dataset(path.parent / place, fields=fields)), None)
+    except (LlmopsError, OSError):
+        return None
+    if case is None:
+        return None
+    return frozenset(map(str, case.inputs)) | ({"contexts"} if case.contexts else set())
