@@ -17,6 +17,7 @@ from llmops.prompts import atomic
 from llmops.prompts.labels import MAX_BEFORE, Label, set_label
 from llmops.prompts.references import is_label
 from llmops.prompts.releases import content_of, prepare
+from llmops.prompts.skill_releases import is_skill
 from llmops.prompts.store import PromptStore
 from llmops.prompts.trees import RELEASES, WorkTree
 from llmops.runs import Run, too_many_errors
@@ -58,7 +59,8 @@ class Promoter:
         _check_label(label)
         version = self._version(name, version)
         content = content_of(self.tree, name, version)
-        for problem in [] if force else broken_callers(self.store, self.config.root, name, label, version)[:1]:
+        skill = is_skill(self.tree, name, version)
+        for problem in [] if force or skill else broken_callers(self.store, self.config.root, name, label, version)[:1]:
             what = f"{name} version {version} would break a caller of {label}: {problem.message}"
             raise InputError(what, where=problem.where, hint="change the caller first, or promote with --force")
         with atomic.one_at_a_time(self._releases()):
@@ -68,11 +70,23 @@ class Promoter:
                 raise InputError(f"{label} of {name} is a route", where=old.where, hint=hint)
             if old is not None and old.version == version:
                 return Move(name, label, version, version, changed=False, facts=old.facts, notes=self._notes(name))
-            held = content_of(self.tree, name, old.version) if old is not None and old.version else ""
-            facts = self._facts(reason) | self._evidence(name, label, version, content, held, run)
+            held = self._held(name, old)
+            facts = self._facts(reason)
+            if not skill:  # a skill has no suite yet that could be evidence
+                facts |= self._evidence(name, label, version, content, held, run)
             before = () if old is None or old.version is None else (*old.before, old.version)[-MAX_BEFORE:]
             set_label(self.tree, name, Label(label, version, before=before, facts=facts))
         return Move(name, label, old.version if old else None, version, facts=facts, notes=self._notes(name))
+
+    def justifies(self, run: Run, name: str, label: str, version: int | None) -> bool:
+        """True when a run is evidence enough to point a label at a version."""
+        held = self.store.labels().get(name, {}).get(label)
+        content = content_of(self.tree, name, self._version(name, version))
+        return not lacks(run, content, self._held(name, held), must_pass=True)
+
+    def _held(self, name: str, label: Label | None) -> str:
+        """The content id that a label holds, or empty."""
+        return content_of(self.tree, name, label.version) if label is not None and label.version else ""
 
     def rollback(self, name: str, label: str, reason: str = "") -> Move:
         """Point a label back at the version it held before the present one; no evidence is asked for.

@@ -9,10 +9,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from llmops.cli import cache, data, db, evaluate, init, reports, runs
+from llmops.cli import cache, data, db, evaluate, init, prompt, prompt_check, prompt_release, reports, runs
 from llmops.errors import EXIT_BACKEND_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, LlmopsError
 
 EXIT_PIPE_CLOSED = 141
+GROUPS = (prompt_check, prompt_release)  # what they add to `llmops prompt` is added when they are imported
 app = typer.Typer(
     name="llmops",
     help="Know whether a change to a prompt, a model or a retrieval pipeline made things better.",
@@ -25,6 +26,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("score")(evaluate.score)
 app.command("report")(reports.report)
 app.add_typer(runs.app, name="runs")
+app.add_typer(prompt.app, name="prompt")
 app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
 app.add_typer(db.app, name="db")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from llmops.prompts.parsing import SUFFIX
 from llmops.prompts.problems import Problem
 from llmops.prompts.reading import Reading
 from llmops.prompts.releases import MARK, release_file, release_number, verified
+from llmops.prompts.skill_releases import MANIFEST, skill_content
 from llmops.prompts.trees import RELEASES, WorkTree, working_names
 
 ORDINARY = frozenset(("labels.yaml", ".gitattributes", ".gitignore", ".gitkeep"))
@@ -100,19 +101,31 @@ def _check_releases(tree: WorkTree, found: Checked) -> None:
     while waiting:
         folder = waiting.pop()
         name = folder[len(top) + 1 :].replace(os.sep, "/")
-        numbers: list[int] = []
+        numbers: dict[int, str] = {}
+        folders: list[str] = []
         with os.scandir(folder) as entries:
             for entry in entries:
                 number = release_number(entry.name)
                 if number is not None:
-                    numbers.append(number)
+                    numbers[number] = entry.name
                 elif entry.is_dir():
-                    waiting.append(entry.path)
+                    folders.append(entry.name)
                 elif entry.name not in ORDINARY:
                     _check_stray(tree, name, entry.name, found)
+        copies = {str(number) for number, file in numbers.items() if file.endswith(MANIFEST)}
+        waiting += [
+            f"{folder}{os.sep}{one}" for one in folders if one not in copies and _is_kept(tree, name, one, found)
+        ]
         if numbers:
             _check_numbers(tree, name, sorted(numbers), found)
             found.content_ids[name] = _content_ids(tree, folder, name, numbers, found)
+
+
+def _is_kept(tree: WorkTree, name: str, folder: str, found: Checked) -> bool:
+    if folder.startswith(TEMPORARY):
+        _check_stray(tree, name, folder, found)
+        return False
+    return True
 
 
 def _check_stray(tree: WorkTree, name: str, file: str, found: Checked) -> None:
@@ -135,14 +148,17 @@ def _check_numbers(tree: WorkTree, name: str, numbers: list[int], found: Checked
         found.problems.append(Problem(tree.shown(release_file(name, 0)), "versions start at 1", "", "gap"))
 
 
-def _content_ids(tree: WorkTree, folder: str, name: str, numbers: list[int], found: Checked) -> dict[int, str]:
+def _content_ids(tree: WorkTree, folder: str, name: str, numbers: Mapping[int, str], found: Checked) -> dict[int, str]:
     """Content ids by version; empty for a release that isn't what was released."""
     known: dict[int, str] = {}
     opening = b"---\nprompt: %s\nversion: " % name.encode()
-    for number in numbers:
+    for number, file in numbers.items():
         found.releases += 1
         known[number] = ""
         try:
+            if file.endswith(MANIFEST):
+                known[number] = skill_content(tree, name, number)
+                continue
             data = _bytes(f"{folder}{os.sep}{number}{SUFFIX}")
             mark = MARK.search(data)
             start = opening + b"%d\n" % number

@@ -13,6 +13,7 @@ from llmops.prompts.labels import Label, read_labels
 from llmops.prompts.parsing import SUFFIX
 from llmops.prompts.reading import Reading
 from llmops.prompts.releases import release_number, versions
+from llmops.prompts.skill_releases import is_skill
 from llmops.prompts.trees import RELEASES, RevisionTree, WorkTree
 
 
@@ -50,8 +51,9 @@ def history(root: Path, name: str, limit: int = 20) -> History:
 
 def _from_git(tree: WorkTree, name: str, limit: int) -> list[Entry]:
     root, prefix = tree.root, git.prefix(tree.root)
-    file = root / (name + SUFFIX)
-    edits = git.log(root, [file], follow=True, limit=limit)
+    skill = is_skill(tree, name)
+    place = root / (name if skill else name + SUFFIX)
+    edits = git.log(root, [place], follow=not skill, limit=limit)
     partials = _partials(tree, name)
     others = git.log(root, [root / RELEASES / name, root / LABELS, *partials], limit=None)
     found = {commit["commit"]: commit for commit in edits}
@@ -59,7 +61,7 @@ def _from_git(tree: WorkTree, name: str, limit: int) -> list[Entry]:
         files = {**commit["files"], **found.get(commit["commit"], commit)["files"]}
         found[commit["commit"]] = {**commit, "files": files}
     entries: list[Entry] = []
-    own = {path for commit in edits for path in commit["files"]}
+    own = {path for commit in edits for path in commit["files"] if skill or path.endswith(SUFFIX)}
     for commit in sorted(found.values(), key=lambda one: one["date"], reverse=True):
         events = tuple(_events(commit, root, prefix, name, own))
         if events:
@@ -78,6 +80,14 @@ def _partials(tree: WorkTree, name: str) -> list[Path]:
 
 def _events(commit: git.Commit, root: Path, prefix: str, name: str, own: set[str]) -> Iterator[str]:
     folder = f"{prefix}{RELEASES}/{name}/"
+    seen: set[str] = set()
+    for event in _all_events(commit, root, prefix, name, own, folder):
+        if event not in seen:
+            seen.add(event)
+            yield event
+
+
+def _all_events(commit: git.Commit, root: Path, prefix: str, name: str, own: set[str], folder: str) -> Iterator[str]:
     for path, status in commit["files"].items():
         if path == prefix + LABELS:
             yield from _moves(root, name, commit["commit"])

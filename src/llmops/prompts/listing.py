@@ -14,6 +14,8 @@ from llmops.prompts.parallel import mapped
 from llmops.prompts.parsing import SUFFIX
 from llmops.prompts.reading import Reading
 from llmops.prompts.releases import content_of, released_names, versions
+from llmops.prompts.skill_releases import is_skill
+from llmops.prompts.skills import find_skills, folder_content_id
 from llmops.prompts.trees import WorkTree, working_names
 
 USUAL = "production"
@@ -40,17 +42,17 @@ def listed(root: Path, start: str = "") -> list[Listed]:
     Raises `PromptError` when the labels can't be read; a prompt that can't be read says so in its `state`.
     """
     tree = WorkTree(root)
-    working = working_names(tree)
+    skills = {folder.relative_to(tree.root).as_posix() for folder in find_skills(tree.root)}
+    working = {*working_names(tree), *skills}
     names = sorted({*working, *released_names(root)})
     names = [name for name in names if name.startswith(start)]
     labels = read_labels(tree)
     contents = dict(zip(names, mapped(partial(_contents, root), names), strict=True))
-    there = set(working)
     rows: list[Listed] = []
     for name in names:
         known, mine = versions(tree, name), labels.get(name, {})
         held = mine[USUAL].version if USUAL in mine else None
-        content, problem = contents[name] if name in there else ("", "no working file")
+        content, problem = contents[name] if name in working else ("", "no working file")
         state, changed = (problem, False) if problem else _state(tree, name, content, known, held)
         targets = {label.name: shown_target(label) for label in mine.values()}
         rows.append(Listed(name, state, known[-1] if known else None, targets, content, changed))
@@ -65,6 +67,8 @@ def _contents(root: Path, names: Sequence[str]) -> list[tuple[str, str]]:
 
 def _content(tree: WorkTree, name: str) -> tuple[str, str]:
     try:
+        if is_skill(tree, name):
+            return folder_content_id(tree.root / name), ""
         return Reading(tree, name + SUFFIX, name).content_id, ""
     except LlmopsError as error:
         return "", f"broken: {error}"

@@ -22,10 +22,10 @@ from llmops.prompts.writing import block
 MARK = re.compile(rb"^content_id: ([0-9a-f]{64})\n", re.M)
 ATTRIBUTES = """\
 # Releases are the same bytes everywhere. Labels of different prompts, moved in two branches, merge by themselves.
-*.prompt.md -text
-*.skill.yaml -text
-labels.yaml merge=union
+* -text
+labels.yaml text merge=union
 """
+ENDINGS = (SUFFIX, ".skill.yaml")
 HINT = "a release never changes: restore the file, and release the change as a new version"
 
 
@@ -78,10 +78,10 @@ def versions(tree: Tree, name: str) -> list[int]:
 
 
 def release_number(file: str) -> int | None:
-    """The version in a release file's own name, or None for any other file."""
-    number = file.removesuffix(SUFFIX)
-    usual = number != file and number.isascii() and number.isdigit() and (number == "0" or number[0] != "0")
-    return int(number) if usual and len(number) < 10 else None
+    """The version in the own name of a release's file or manifest, or None for any other file."""
+    number, dot, ending = file.partition(".")
+    usual = number.isascii() and number.isdigit() and (number == "0" or number[0] != "0")
+    return int(number) if usual and len(number) < 10 and dot + ending in ENDINGS else None
 
 
 def read_release(tree: Tree, name: str, version: int, where: str = "") -> Reading:
@@ -99,8 +99,12 @@ def read_release(tree: Tree, name: str, version: int, where: str = "") -> Readin
 
 
 def content_of(tree: Tree, name: str, version: int) -> str:
-    """The content id of a release, verified but not parsed."""
+    """The content id of a release, of a prompt or a skill, verified but not parsed."""
     data = tree.read(release_file(name, version))
+    if data is None and isinstance(tree, WorkTree):
+        from llmops.prompts.skill_releases import skill_content
+
+        return skill_content(tree, name, version)
     if data is None:
         raise NotFoundError(f"{name} has no version {version}")
     return verified(data, name, version, tree.shown(release_file(name, version)))

@@ -1,0 +1,357 @@
+"""`llmops prompt ls|show|render|diff|log`: looking at prompts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmops.cli.terminal import AsJson, out, print_json, say
+from llmops.errors import EXIT_GATE_FAILED, InputError, NotFoundError
+
+if TYPE_CHECKING:
+    from llmops.prompts.listing import Listed
+    from llmops.prompts.store import PromptStore
+    from llmops.prompts.template import FilePrompt
+    from llmops.types import Case, Message
+
+app = typer.Typer(no_args_is_help=True, help="Prompts as files: look, release, promote, check, import, export.")
+
+REFERENCE = "A prompt: name, name@2, @production, @latest, @<content id> or @git:<revision>."
+Reference = Annotated[str, typer.Argument(help=REFERENCE, metavar="PROMPT")]
+Name = Annotated[str, typer.Argument(help="A prompt's name, such as docs/answer.", metavar="NAME")]
+Key = Annotated[str | None, typer.Option(help="Whose version, where the label is a route.", metavar="KEY")]
+
+
+def store() -> PromptStore:
+    """The project's prompts."""
+    from llmops.config import load_config
+    from llmops.prompts.store import PromptStore
+
+    return PromptStore(load_config().prompts_dir)
+
+
+def printable(text: str, *, one_line: bool = False) -> str:
+    """Text from a file as a terminal may show it."""
+    from llmops.reports.plain import printable as plain
+
+    return plain(text, len(text) + 1, one_line=one_line)
+
+
+@app.command("ls")
+def list_prompts(
+    start: Annotated[str, typer.Argument(help="Only names that start like this.", metavar="[NAME]")] = "",
+    changed: Annotated[bool, typer.Option("--changed", help="Only those changed since production.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List prompts: newest version, labels, and whether the file has changed since production."""
+    from llmops.config import load_config
+    from llmops.prompts.listing import listed
+
+    folder = load_config().prompts_dir
+    rows = [row for row in listed(folder, start) if row.changed or not changed]
+    if as_json:
+        print_json({"prompts": [_listed(row) for row in rows]})
+    elif rows:
+        _print_rows(rows)
+    else:
+        why = "nothing changed" if changed else f"no prompts{f' called {start}…' if start else ''} in {folder.name}/"
+        say(why if changed or start else f"{why}; a prompt is a file that ends in .prompt.md")
+
+
+def _listed(row: Listed) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "version": row.version,
+        "labels": row.labels,
+        "state": row.state,
+        "changed": row.changed,
+        "content_id": row.content_id,
+    }
+
+
+def _print_rows(rows: Sequence[Listed]) -> None:
+    """Plain columns: thousands of rows take no time. Below each other where the terminal is narrow."""
+    cells = [(row.name, str(row.version or "-"), _labels(row.labels), row.state) for row in rows]
+    head = ("prompt", "newest", "labels", "working file")
+    widths = [max(len(line[i]) for line in (head, *cells)) for i in range(3)]
+    wide = sum(widths) + 6 + max(len(line[3]) for line in cells) <= out().width or not sys.stdout.isatty()
+    for line in (head, *cells) if wide else cells:
+        if wide:
+            text = "  ".join(cell.ljust(width) for cell, width in zip(line, (*widths, 0), strict=True))
+        else:
+            text = "\n  ".join((line[0], f"newest {line[1]}, {line[2] or 'no labels'}", line[3]))
+        typer.echo(printable(text.rstrip()))
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {target}" for name, target in labels.items())
+
+
+@app.command("show")
+def show(
+    reference: Reference,
+    key: Key = None,
+    source: Annotated[bool, typer.Option("--source", help="Print the file's own bytes.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a prompt: what it declares and its messages, partials in place."""
+    found = store()
+    if source:
+        _print_source(found, reference, key)
+        return
+    prompt = found.load(reference, key=key)
+    if as_json:
+        print_json(facts_of(prompt))
+        return
+    _print_facts(prompt)
+    _print_messages([{"role": role, "content": text} for role, text in prompt.texts])
+
+
+def _print_source(found: PromptStore, reference: str, key: str | None) -> None:
+    from llmops.prompts.references import parse_reference
+
+    wanted = parse_reference(reference)
+    at = type(found)(found.root, wanted.revision) if wanted.revision else found
+    file = at.resolve(type(wanted)(wanted.name, wanted.version), key=key).file
+    data = at.tree.read(file) or b""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+
+
+def facts_of(prompt: FilePrompt) -> dict[str, Any]:
+    """A prompt as JSON."""
+    front = prompt.front
+    return {
+        "name": prompt.name,
+        "version": prompt.version,
+        "label": prompt.label,
+        "route": prompt.route,
+        "revision": prompt.revision,
+        "reference": prompt.reference,
+        "content_id": prompt.content_id,
+        **front.about(),
+        "backend": front.backend,
+        "model": front.model,
+        "parameters": dict(front.parameters),
+        "inputs": None if front.inputs is None else {name: one.written() for name, one in front.inputs.items()},
+        "variables": sorted(prompt.variables),
+        "output": front.output,
+        "tools": list(front.tools),
+        "few_shot": list(front.few_shot),
+        "messages": [{"role": role, "content": text} for role, text in prompt.texts],
+    }
+
+
+def _print_facts(prompt: FilePrompt) -> None:
+    from llmops.prompts.writing import flow
+
+    front = prompt.front
+    title = prompt.reference + (f" ({prompt.label})" if prompt.label else "")
+    typer.echo(printable(f"{title}  content {prompt.content_id[:12]}", one_line=True))
+    for name, value in (*front.about().items(), *front.deciding().items()):
+        if name == "inputs":
+            for variable, one in prompt.inputs.items():
+                typer.echo(printable(f"input {variable}: {flow(one.written())}", one_line=True))
+        elif name != "few_shot":
+            typer.echo(printable(f"{name}: {value if isinstance(value, str) else flow(value)}", one_line=True))
+    if front.inputs is None and prompt.variables:
+        typer.echo(printable(f"variables, not declared: {', '.join(sorted(prompt.variables))}", one_line=True))
+    if front.few_shot:
+        typer.echo(f"few-shot examples: {len(front.few_shot)}")
+
+
+def _print_messages(messages: Iterable[Message]) -> None:
+    from rich.text import Text
+
+    console = out()
+    for message in messages:
+        console.print()
+        console.print(Text(f"{message['role']}:", style="bold"))
+        content = message["content"]
+        for part in content if isinstance(content, list) else [{"text": content}]:
+            text = part.get("text") or f"[image: {part.get('image_url', {}).get('url', '')}]"
+            console.print(Text(printable(text)), soft_wrap=True)
+
+
+@app.command("render")
+def render(
+    reference: Reference,
+    variable: Annotated[
+        list[str] | None, typer.Option("--var", "-v", help="A variable. Repeatable.", metavar="NAME=VALUE")
+    ] = None,
+    case: Annotated[str, typer.Option(help="Fill in the inputs of this case.", metavar="ID")] = "",
+    dataset: Annotated[
+        Path | None, typer.Option(help="The suite or dataset of the case; found by itself when one suite uses it.")
+    ] = None,
+    examples: Annotated[bool, typer.Option("--examples", help="Fill the rest with the inputs' examples.")] = False,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Render a prompt and print its messages. Nothing is sent anywhere."""
+    prompt = store().load(reference, key=key)
+    values = {**(_examples(prompt) if examples else {}), **_case_values(prompt, case, dataset)}
+    values |= _variables(prompt, variable or [])
+    messages = prompt.render(values)
+    if as_json:
+        print_json(list(messages))
+    else:
+        _print_messages(messages)
+
+
+def _variables(prompt: FilePrompt, given: Sequence[str]) -> dict[str, Any]:
+    """`name=value`; a value is text where the prompt takes text, else YAML (`3`, `[a, b]`)."""
+    from llmops.yamlfile import load_yaml
+
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"-v {text!r:.60} is no NAME=VALUE", hint="such as -v question='How long?'")
+        one = prompt.inputs.get(name)
+        is_text = one is None or "string" in one.types or "any" in one.types
+        found[name] = value if is_text else load_yaml(value, name=f"-v {name}").data
+    return found
+
+
+def _examples(prompt: FilePrompt) -> dict[str, Any]:
+    return {name: one.example for name, one in prompt.inputs.items() if one.example is not None}
+
+
+def _case_values(prompt: FilePrompt, wanted: str, place: Path | None) -> dict[str, Any]:
+    if not wanted:
+        if place is not None:
+            raise InputError("--dataset goes with --case")
+        return {}
+    from llmops.prompts.references import parse_reference
+
+    case, fixed = _case(wanted, place, parse_reference(prompt.reference).name)
+    values = {name: value for name, value in case.inputs.items() if name in prompt.variables}
+    if case.contexts and "contexts" in prompt.variables and "contexts" not in case.inputs:
+        values["contexts"] = [context.text for context in case.contexts]
+    return {**values, **{name: value for name, value in fixed.items() if name in prompt.variables}}
+
+
+def _case(wanted: str, place: Path | None, name: str) -> tuple[Case, Mapping[str, Any]]:
+    """The case, and what the suite's variant fixes."""
+    from llmops.datasets import open_dataset
+    from llmops.evals.suite import load_suite
+    from llmops.prompts.references import parse_reference
+
+    fixed: Mapping[str, Any] = {}
+    place = place or _only_suite(name)
+    if place.suffix in (".yaml", ".yml") and _is_suite(place):
+        suite = load_suite(place)
+        opened = open_dataset(suite.base / suite.dataset_path, fields=suite.dataset_fields)
+        for variant in suite.variants:
+            used = variant.options.get("prompt")
+            if isinstance(used, str) and parse_reference(used).name == name:
+                fixed = variant.options.get("variables") or {}
+    else:
+        opened = open_dataset(place)
+    case = next((one for one in opened if one.id == wanted), None)
+    if case is None:
+        raise NotFoundError(f"{opened.name} has no case {wanted!r:.80}", hint=f"llmops data show {place} lists them")
+    return case, fixed
+
+
+def _only_suite(name: str) -> Path:
+    from llmops.config import load_config
+    from llmops.prompts.references import parse_reference
+    from llmops.soundness import suite_uses
+
+    root = load_config().root
+    uses = {use.where.rpartition(":")[0] for use in suite_uses(root) if parse_reference(use.reference).name == name}
+    if len(uses) != 1:
+        why = f"{len(uses)} suites use {name}" if uses else f"no suite uses {name}"
+        raise InputError(f"which dataset is the case from? {why}", hint="give --dataset, a suite or a dataset file")
+    return root / uses.pop()
+
+
+def _is_suite(path: Path) -> bool:
+    from llmops.yamlfile import load_yaml
+
+    try:
+        data = load_yaml(path.read_text("utf-8-sig"), name=str(path)).data
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputError(f"{path} can't be read: {problem}") from None
+    return isinstance(data, Mapping) and "variants" in data
+
+
+@app.command("diff")
+def diff(
+    old: Annotated[str, typer.Argument(help=REFERENCE, metavar="OLD")],
+    new: Annotated[
+        str, typer.Argument(help="What to compare with; the working file by default.", metavar="[NEW]")
+    ] = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")] = False,
+    fail_on_breaking: Annotated[
+        bool, typer.Option("--fail-on-breaking", help="Exit with 1 when a change may break callers.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two prompts: messages word by word, variables, parameters and schemas by what they mean.
+
+    With one plain name, compares what production holds (else the newest release) with the working file.
+    """
+    from llmops.prompts.diffing import diff_prompts
+
+    found = store()
+    old, new = _sides(found, old, new)
+    made = diff_prompts(found.load(old, key=""), found.load(new, key=""))
+    if as_json:
+        print_json({"old": old, "new": new, **made.to_json()})
+    elif markdown:
+        from llmops.prompts.diff_text import diff_markdown
+
+        typer.echo(diff_markdown(made).rstrip("\n"))
+    else:
+        from llmops.cli.prompt_diff import print_diff
+
+        print_diff(made, old, new)
+    if fail_on_breaking and made.breaking:
+        raise typer.Exit(EXIT_GATE_FAILED)
+
+
+def _sides(found: PromptStore, old: str, new: str) -> tuple[str, str]:
+    from llmops.prompts.references import parse_reference
+
+    first = parse_reference(old)
+    if new:
+        return old, f"{first.name}{new}" if new.startswith("@") else new
+    if first.version or first.revision:
+        return old, first.name
+    labels = found.labels().get(first.name, {})
+    usual = "production" if "production" in labels and not labels["production"].route else "latest"
+    return f"{first.name}@{usual}", first.name
+
+
+@app.command("log")
+def log(
+    name: Name,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many entries.", min=1, metavar="N")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show what happened to a prompt: edits, releases and label moves, newest first."""
+    from dataclasses import asdict
+
+    from llmops.prompts.history import history
+
+    found = store()
+    if name not in found.names() and not found.versions(name):
+        found.load(name)  # raises, with what may be meant
+    made = history(found.root, name, limit)
+    if as_json:
+        print_json({"prompt": name, "entries": [asdict(entry) for entry in made.entries], "note": made.note})
+        return
+    for entry in made.entries:
+        when = entry.date[:16].replace("T", " ")
+        about = "  ".join(part for part in (when, entry.commit[:10], entry.author) if part)
+        typer.echo(printable("; ".join(entry.events), one_line=True))
+        if about or entry.subject:
+            typer.echo(printable(f"  {about}{'  ' if about and entry.subject else ''}{entry.subject}", one_line=True))
+    if made.note:
+        say(made.note)
