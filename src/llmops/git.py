@@ -165,9 +165,9 @@ def is_revision(text: str, folder: Path) -> bool:
 
 
 def author(folder: Path) -> str:
-    """Who git would say made a commit here: `user.name`, or empty."""
+    """Who git would say made a commit here (GIT_AUTHOR_NAME, else `user.name`), or empty."""
     try:
-        return _git(_existing(folder), "config", "user.name").strip()
+        return _git(_existing(folder), "var", "GIT_AUTHOR_IDENT").partition(" <")[0].strip()
     except InputError:
         return ""
 

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from llmops.prompts.inputs import Input
 from llmops.prompts.message_changes import MessageChange, message_changes
-from llmops.prompts.schema_changes import schema_changes
-from llmops.prompts.values import brief, change, same
+from llmops.prompts.setting_changes import SettingChange, metadata_changes, setting_changes
 from llmops.prompts.variable_changes import VariableChange, variable_changes
-from llmops.prompts.words import line_blocks
 
 if TYPE_CHECKING:
     from llmops.prompts.template import FilePrompt
 
-Part = Literal["model", "backend", "parameters", "inputs", "tools", "few_shot", "output", "metadata"]
 MAX_REASONS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class SettingChange:
-    """One difference beside messages and variables, in a line of plain words."""
-
-    part: Part
-    text: str
-    breaking: bool = False
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True, slots=True)
 class PromptDiff:
     """What changed from the prompt `old` to the prompt `new` (references). Parts that are the same aren't held.
 
-    `metadata` is what no request depends on: description, tags, owner.
+    `settings` are model, backend, parameters, tools, few-shot examples and output schema; `metadata` is what no
+    request depends on: description, tags, owner.
     """
 
     old: str
@@ -60,16 +47,18 @@ class PromptDiff:
     @property
     def summary(self) -> str:
         """The diff in one line."""
-        counts = [*_counts(self.messages), *_variable_counts(self.variables)]
-        for part in dict.fromkeys(one.part for one in self.settings):
-            counts.append(f"{part.replace('_', '-')} changed")
-        if self.metadata:
-            counts.append("metadata changed")
-        reasons = [_reason(one) for one in (*self.variables, *self.settings) if one.breaking]
+        parts = [
+            *_counted("message", (one.kind for one in self.messages)),
+            *_counted("variable", _kinds(self.variables)),
+        ]
+        parts += dict.fromkeys(f"{one.part} changed" for one in self.settings)
+        parts += ["metadata changed"] * bool(self.metadata)
+        reasons = [f"{one.name} {one.text}" for one in self.variables if one.breaking]
+        reasons += [one.text for one in self.settings if one.breaking]
         if reasons:
-            more = [f"{len(reasons) - MAX_REASONS} more"] if len(reasons) > MAX_REASONS else []
-            counts.append(f"breaking: {', '.join([*reasons[:MAX_REASONS], *more])}")
-        return "; ".join(counts) or "no changes"
+            more = [f"{len(reasons) - MAX_REASONS} more"] * (len(reasons) > MAX_REASONS)
+            parts.append(f"breaking: {', '.join([*reasons[:MAX_REASONS], *more])}")
+        return "; ".join(parts) or "no changes"
 
     def to_json(self) -> dict[str, Any]:
         """The diff as plain JSON data."""
@@ -92,8 +81,8 @@ def diff_prompts(old: FilePrompt, new: FilePrompt) -> PromptDiff:
         new.reference,
         message_changes(old.texts, new.texts),
         variable_changes(_inputs(old), _inputs(new)),
-        tuple(_settings(old, new)),
-        tuple(_metadata(old, new)),
+        setting_changes(old.front, new.front),
+        metadata_changes(old.front, new.front),
     )
 
 
@@ -104,17 +93,14 @@ def _inputs(prompt: FilePrompt) -> Mapping[str, Input]:
     return {name: Input(name) for name in sorted(prompt.variables)}
 
 
-def _settings(old: FilePrompt, new: FilePrompt) -> Iterator[SettingChange]:
-    yield from _values("model", "model", old.model or None, new.model or None)
-    yield from _values("backend", "backend", old.backend, new.backend)
-    for key in dict.fromkeys((*old.parameters, *new.parameters)):
-        absent = SettingChange("parameters", "")
-        before, after = old.parameters.get(key, absent), new.parameters.get(key, absent)
-        name = brief(key)[1:-1] if isinstance(key, str) else brief(key)
-        yield from _values("parameters", name, before, after, absent)
-    if (old.front.inputs is None) != (new.front.inputs is None):
-        text = "inputs: declared now, others are refused" if old.front.inputs is None else "inputs: no longer declared"
-        yield SettingChange("inputs", text)
-    yield from _tools(old, new)
-    yield from _few_shot(old, new)
-    yield from _output(old.output_schema, new.output_schema)
+def _kinds(variables: Iterable[VariableChange]) -> Iterator[str]:
+    """For each variable: added, removed or changed."""
+    kinds = {one.name: one.aspect if one.aspect in ("added", "removed") else "changed" for one in variables}
+    yield from kinds.values()
+
+
+def _counted(what: str, kinds: Iterable[str]) -> Iterator[str]:
+    counts = Counter(kinds)
+    for kind in ("changed", "added", "removed"):
+        if counts[kind]:
+            yield f"{counts[kind]} {what}{'s' if counts[kind] > 1 else ''} {kind}"

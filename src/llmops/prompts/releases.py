@@ -7,6 +7,7 @@ decides requests, in one fixed form, and the content id is the sha256 of exactly
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,8 +71,10 @@ def versions(tree: Tree, name: str) -> list[int]:
     """Numbers of a prompt's releases, sorted."""
     folder = f"{RELEASES}/{name}"
     if isinstance(tree, WorkTree):
-        place = tree.root / folder
-        found = [entry.name for entry in place.iterdir()] if place.is_dir() else []
+        try:
+            found = os.listdir(tree.root / folder)  # noqa: PTH208  (names are all that is wanted)
+        except OSError:
+            found = []
     else:
         found = [file[len(folder) + 1 :] for file in tree.files(folder)]
     return sorted(number for file in found if (number := release_number(file)) is not None)
@@ -121,10 +124,12 @@ def find_content(tree: Tree, name: str, start: str) -> Release | None:
 
 def released_names(root: Path) -> Iterator[str]:
     """Names of all prompts that have a folder of releases."""
-    top = root / RELEASES
-    for folder in sorted(path for path in top.rglob("*") if path.is_dir()):
-        if any(release_number(file.name) is not None for file in folder.iterdir()):
-            yield folder.relative_to(top).as_posix()
+    top = os.fspath(root / RELEASES)
+    for folder, folders, files in os.walk(top):
+        copies = {file.partition(".")[0] for file in files if file.endswith(ENDINGS[1])}
+        folders[:] = [name for name in folders if name not in copies and name[0] != "."]
+        if any(release_number(file) is not None for file in files):
+            yield folder[len(top) + 1 :].replace(os.sep, "/")
 
 
 def release(tree: WorkTree, name: str) -> tuple[Release, bool]:

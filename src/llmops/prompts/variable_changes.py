@@ -92,8 +92,8 @@ def _enum(old: Input, new: Input) -> Iterator[VariableChange]:
         return
     gone = [value for value in old.enum if not _among(value, new.enum)]
     come = [value for value in new.enum if not _among(value, old.enum)]
-    words = [f"no longer {_list(gone)}"] * bool(gone) + [f"also {_list(come)}"] * bool(come)
-    yield VariableChange(old.name, "enum", "; ".join(words) or "values in another order", bool(gone))
+    parts = [f"no longer {_list(gone)}"] * bool(gone) + [f"also {_list(come)}"] * bool(come)
+    yield VariableChange(old.name, "enum", "; ".join(parts) or "values in another order", bool(gone))
 
 
 def _among(value: object, values: tuple[object, ...]) -> bool:
