@@ -51,7 +51,8 @@ def evaluate(
         str, typer.Option(help="Only suites whose files changed since this git revision.", metavar="REF")
     ] = "",
     against: Annotated[
-        str, typer.Option(help="Also run each prompt as it is at this git revision or label, as baseline.", metavar="REF")
+        str,
+        typer.Option(help="Also run each prompt as it is at this git revision or label, as baseline.", metavar="REF"),
     ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Finish the latest run that didn't end.")] = False,
     run: Annotated[str, typer.Option(help="With --resume: which run.", metavar="RUN")] = "",

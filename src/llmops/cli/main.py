@@ -9,11 +9,27 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from llmops.cli import cache, data, db, evaluate, init, prompt, prompt_check, prompt_release, reports, runs
+from llmops.cli import (
+    cache,
+    data,
+    db,
+    evaluate,
+    init,
+    prompt,
+    prompt_check,
+    prompt_release,
+    prompt_render,
+    reports,
+    runs,
+)
 from llmops.errors import EXIT_BACKEND_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, LlmopsError
 
 EXIT_PIPE_CLOSED = 141
-GROUPS = (prompt_check, prompt_release)  # what they add to `llmops prompt` is added when they are imported
+GROUPS = (
+    prompt_render,
+    prompt_release,
+    prompt_check,
+)  # what they add to `llmops prompt` is added when they are imported
 app = typer.Typer(
     name="llmops",
     help="Know whether a change to a prompt, a model or a retrieval pipeline made things better.",

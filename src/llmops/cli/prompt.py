@@ -1,22 +1,21 @@
-"""`llmops prompt ls|show|render|diff|log`: looking at prompts."""
+"""`llmops prompt ls|show|diff|log`: looking at prompts."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmops.cli.terminal import AsJson, out, print_json, say
-from llmops.errors import EXIT_GATE_FAILED, InputError, NotFoundError
+from llmops.errors import EXIT_GATE_FAILED
 
 if TYPE_CHECKING:
     from llmops.prompts.listing import Listed
     from llmops.prompts.store import PromptStore
     from llmops.prompts.template import FilePrompt
-    from llmops.types import Case, Message
+    from llmops.types import Message
 
 app = typer.Typer(no_args_is_help=True, help="Prompts as files: look, release, promote, check, import, export.")
 
@@ -108,7 +107,7 @@ def show(
         print_json(facts_of(prompt))
         return
     _print_facts(prompt)
-    _print_messages([{"role": role, "content": text} for role, text in prompt.texts])
+    print_messages([{"role": role, "content": text} for role, text in prompt.texts])
 
 
 def _print_source(found: PromptStore, reference: str, key: str | None) -> None:
@@ -164,7 +163,8 @@ def _print_facts(prompt: FilePrompt) -> None:
         typer.echo(f"few-shot examples: {len(front.few_shot)}")
 
 
-def _print_messages(messages: Iterable[Message]) -> None:
+def print_messages(messages: Iterable[Message]) -> None:
+    """Messages for people, each under its role."""
     from rich.text import Text
 
     console = out()
@@ -175,110 +175,6 @@ def _print_messages(messages: Iterable[Message]) -> None:
         for part in content if isinstance(content, list) else [{"text": content}]:
             text = part.get("text") or f"[image: {part.get('image_url', {}).get('url', '')}]"
             console.print(Text(printable(text)), soft_wrap=True)
-
-
-@app.command("render")
-def render(
-    reference: Reference,
-    variable: Annotated[
-        list[str] | None, typer.Option("--var", "-v", help="A variable. Repeatable.", metavar="NAME=VALUE")
-    ] = None,
-    case: Annotated[str, typer.Option(help="Fill in the inputs of this case.", metavar="ID")] = "",
-    dataset: Annotated[
-        Path | None, typer.Option(help="The suite or dataset of the case; found by itself when one suite uses it.")
-    ] = None,
-    examples: Annotated[bool, typer.Option("--examples", help="Fill the rest with the inputs' examples.")] = False,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Render a prompt and print its messages. Nothing is sent anywhere."""
-    prompt = store().load(reference, key=key)
-    values = {**(_examples(prompt) if examples else {}), **_case_values(prompt, case, dataset)}
-    values |= _variables(prompt, variable or [])
-    messages = prompt.render(values)
-    if as_json:
-        print_json(list(messages))
-    else:
-        _print_messages(messages)
-
-
-def _variables(prompt: FilePrompt, given: Sequence[str]) -> dict[str, Any]:
-    """`name=value`; a value is text where the prompt takes text, else YAML (`3`, `[a, b]`)."""
-    from llmops.yamlfile import load_yaml
-
-    found: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"-v {text!r:.60} is no NAME=VALUE", hint="such as -v question='How long?'")
-        one = prompt.inputs.get(name)
-        is_text = one is None or "string" in one.types or "any" in one.types
-        found[name] = value if is_text else load_yaml(value, name=f"-v {name}").data
-    return found
-
-
-def _examples(prompt: FilePrompt) -> dict[str, Any]:
-    return {name: one.example for name, one in prompt.inputs.items() if one.example is not None}
-
-
-def _case_values(prompt: FilePrompt, wanted: str, place: Path | None) -> dict[str, Any]:
-    if not wanted:
-        if place is not None:
-            raise InputError("--dataset goes with --case")
-        return {}
-    from llmops.prompts.references import parse_reference
-
-    case, fixed = _case(wanted, place, parse_reference(prompt.reference).name)
-    values = {name: value for name, value in case.inputs.items() if name in prompt.variables}
-    if case.contexts and "contexts" in prompt.variables and "contexts" not in case.inputs:
-        values["contexts"] = [context.text for context in case.contexts]
-    return {**values, **{name: value for name, value in fixed.items() if name in prompt.variables}}
-
-
-def _case(wanted: str, place: Path | None, name: str) -> tuple[Case, Mapping[str, Any]]:
-    """The case, and what the suite's variant fixes."""
-    from llmops.datasets import open_dataset
-    from llmops.evals.suite import load_suite
-    from llmops.prompts.references import parse_reference
-
-    fixed: Mapping[str, Any] = {}
-    place = place or _only_suite(name)
-    if place.suffix in (".yaml", ".yml") and _is_suite(place):
-        suite = load_suite(place)
-        opened = open_dataset(suite.base / suite.dataset_path, fields=suite.dataset_fields)
-        for variant in suite.variants:
-            used = variant.options.get("prompt")
-            if isinstance(used, str) and parse_reference(used).name == name:
-                fixed = variant.options.get("variables") or {}
-    else:
-        opened = open_dataset(place)
-    case = next((one for one in opened if one.id == wanted), None)
-    if case is None:
-        raise NotFoundError(f"{opened.name} has no case {wanted!r:.80}", hint=f"llmops data show {place} lists them")
-    return case, fixed
-
-
-def _only_suite(name: str) -> Path:
-    from llmops.config import load_config
-    from llmops.prompts.references import parse_reference
-    from llmops.soundness import suite_uses
-
-    root = load_config().root
-    uses = {use.where.rpartition(":")[0] for use in suite_uses(root) if parse_reference(use.reference).name == name}
-    if len(uses) != 1:
-        why = f"{len(uses)} suites use {name}" if uses else f"no suite uses {name}"
-        raise InputError(f"which dataset is the case from? {why}", hint="give --dataset, a suite or a dataset file")
-    return root / uses.pop()
-
-
-def _is_suite(path: Path) -> bool:
-    from llmops.yamlfile import load_yaml
-
-    try:
-        data = load_yaml(path.read_text("utf-8-sig"), name=str(path)).data
-    except (OSError, UnicodeDecodeError) as problem:
-        raise InputError(f"{path} can't be read: {problem}") from None
-    return isinstance(data, Mapping) and "variants" in data
 
 
 @app.command("diff")

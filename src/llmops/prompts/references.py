@@ -31,7 +31,8 @@ class Reference:
     @property
     def number(self) -> int | None:
         """The version, when it is a release's number."""
-        return int(self.version) if self.version.isdecimal() and self.version.isascii() else None
+        short = len(self.version) < 12  # longer ones are content ids that happen to have no letter
+        return int(self.version) if short and self.version.isascii() and self.version.isdigit() else None
 
     @property
     def is_content_id(self) -> bool:

@@ -73,15 +73,22 @@ class PromptStore:
             return known[1]
         path = self.tree.path(found.file)
         before = {path: _stamp(path)} if path else {}
-        if found.version is None:
-            read = Reading(self.tree, found.file, found.file.removesuffix(SUFFIX))
-        else:
-            read = read_release(self.tree, wanted.name, found.version, where)
+        read = self._read(found, wanted.name, where)
         how = {"version": found.version, "label": found.label, "route": found.route}
         prompt = compiled_prompt(read, **how, revision=self.revision)
         stamps = {file: _stamp(file) for file in (*prompt.files, *prompt.absent)} | before
         self._loaded[found] = (stamps, prompt)
         return prompt
+
+    def _read(self, found: Found, name: str, where: str) -> Reading:
+        if found.version is None:
+            return Reading(self.tree, found.file, found.file.removesuffix(SUFFIX))
+        try:
+            return read_release(self.tree, name, found.version, where)
+        except NotFoundError:
+            if not versions(self.tree, name):
+                raise self._unknown(name, where) from None
+            raise
 
     def resolve(self, wanted: Reference, where: str = "", key: str | None = None) -> Found:
         """What a reference (without revision) names. Raises as `load` does, but reads no prompt."""
