@@ -52,7 +52,7 @@ def evaluate(
     ] = "",
     against: Annotated[
         str,
-        typer.Option(help="Also run each prompt as it is at this git revision or label, as baseline.", metavar="REF"),
+        typer.Option(help="Also run each prompt as of this git revision or label: the baseline.", metavar="REF"),
     ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Finish the latest run that didn't end.")] = False,
     run: Annotated[str, typer.Option(help="With --resume: which run.", metavar="RUN")] = "",

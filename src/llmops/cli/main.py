@@ -25,11 +25,6 @@ from llmops.cli import (
 from llmops.errors import EXIT_BACKEND_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, LlmopsError
 
 EXIT_PIPE_CLOSED = 141
-GROUPS = (
-    prompt_render,
-    prompt_release,
-    prompt_check,
-)  # what they add to `llmops prompt` is added when they are imported
 app = typer.Typer(
     name="llmops",
     help="Know whether a change to a prompt, a model or a retrieval pipeline made things better.",
@@ -37,12 +32,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+prompts = typer.Typer(
+    no_args_is_help=True, help="Prompts as files: look, compare, release, promote, check, import, export."
+)
+prompts.command("ls")(prompt.list_prompts)
+prompts.command("show")(prompt.show)
+prompts.command("render")(prompt_render.render)
+prompts.command("diff")(prompt.diff)
+prompts.command("log")(prompt.log)
+prompts.command("check")(prompt_check.check)
+prompts.command("release")(prompt_release.release)
+prompts.command("promote")(prompt_release.promote)
+prompts.command("rollback")(prompt_release.rollback)
+prompts.command("route")(prompt_release.route)
+prompts.command("types")(prompt_check.types)
+prompts.command("import")(prompt_check.import_prompts)
+prompts.command("export")(prompt_check.export)
 app.command("init")(init.init)
 app.command("eval")(evaluate.evaluate)
 app.command("score")(evaluate.score)
 app.command("report")(reports.report)
 app.add_typer(runs.app, name="runs")
-app.add_typer(prompt.app, name="prompt")
+app.add_typer(prompts, name="prompt")
 app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
 app.add_typer(db.app, name="db")

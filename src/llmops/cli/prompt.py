@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from llmops.prompts.template import FilePrompt
     from llmops.types import Message
 
-app = typer.Typer(no_args_is_help=True, help="Prompts as files: look, release, promote, check, import, export.")
-
 REFERENCE = "A prompt: name, name@2, @production, @latest, @<content id> or @git:<revision>."
 Reference = Annotated[str, typer.Argument(help=REFERENCE, metavar="PROMPT")]
 Name = Annotated[str, typer.Argument(help="A prompt's name, such as docs/answer.", metavar="NAME")]
@@ -40,7 +38,6 @@ def printable(text: str, *, one_line: bool = False) -> str:
     return plain(text, len(text) + 1, one_line=one_line)
 
 
-@app.command("ls")
 def list_prompts(
     start: Annotated[str, typer.Argument(help="Only names that start like this.", metavar="[NAME]")] = "",
     changed: Annotated[bool, typer.Option("--changed", help="Only those changed since production.")] = False,
@@ -90,7 +87,6 @@ def _labels(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {target}" for name, target in labels.items())
 
 
-@app.command("show")
 def show(
     reference: Reference,
     key: Key = None,
@@ -177,7 +173,6 @@ def print_messages(messages: Iterable[Message]) -> None:
             console.print(Text(printable(text)), soft_wrap=True)
 
 
-@app.command("diff")
 def diff(
     old: Annotated[str, typer.Argument(help=REFERENCE, metavar="OLD")],
     new: Annotated[
@@ -225,7 +220,6 @@ def _sides(found: PromptStore, old: str, new: str) -> tuple[str, str]:
     return f"{first.name}@{usual}", first.name
 
 
-@app.command("log")
 def log(
     name: Name,
     limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many entries.", min=1, metavar="N")] = 20,

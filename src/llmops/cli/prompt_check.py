@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmops.cli.prompt import Key, Reference, app, printable, store
+from llmops.cli.prompt import Key, Reference, printable, store
 from llmops.cli.terminal import AsJson, print_json, say
 from llmops.errors import EXIT_BAD_INPUT, InputError
 
@@ -22,7 +22,6 @@ FORMATS = "langchain, prompty, dotprompt, openai, promptfoo, mlflow or langfuse"
 MAX_PROBLEMS = 200
 
 
-@app.command("check")
 def check(
     callers: Annotated[
         bool, typer.Option("--callers/--no-callers", help="Also check the code and suites that use prompts.")
@@ -64,7 +63,6 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-@app.command("types")
 def types(
     output: Annotated[Path, typer.Option("--output", "-o", help="The Python module to write.", metavar="FILE.py")],
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 2 when it is out of date.")] = False,
@@ -89,8 +87,12 @@ def types(
         say(f"{output} is up to date")
         return
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(output, lambda write: write(text))
+    write_atomically(output, lambda write: _all(write, text))
     say(f"wrote {output}")
+
+
+def _all(write: Callable[[str], object], text: str) -> None:
+    write(text)
 
 
 def _references(found: PromptStore) -> Mapping[str, Mapping[str, Input] | None]:
@@ -107,7 +109,6 @@ def _references(found: PromptStore) -> Mapping[str, Mapping[str, Input] | None]:
     return references
 
 
-@app.command("import")
 def import_prompts(
     files: Annotated[list[Path], typer.Argument(help="Files of another tool.", metavar="FILE...")],
     form: Annotated[str, typer.Option("--from", help=f"{FORMATS}; guessed otherwise.", metavar="FORMAT")] = "",
@@ -173,7 +174,6 @@ def _write(path: Path, text: str) -> None:
     atomic.replace(path, text.encode())
 
 
-@app.command("export")
 def export(
     reference: Reference,
     form: Annotated[str, typer.Option("--to", help=f"{FORMATS}.", metavar="FORMAT")],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops.cli.prompt import Name, app, store
+from llmops.cli.prompt import Name, store
 from llmops.cli.terminal import AsJson, print_json, say
 from llmops.errors import InputError, LlmopsError
 
@@ -19,7 +19,6 @@ Reason = Annotated[str, typer.Option(help="Why, for the label's line.", metavar=
 Runs = Annotated[str, typer.Option(help="Where runs are kept: a SQLite file or a PostgreSQL URL.", metavar="PATH|URL")]
 
 
-@app.command("release")
 def release(
     names: Annotated[list[str] | None, typer.Argument(help="Prompts and skills.", metavar="NAME...")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every prompt and skill that has changed.")] = False,
@@ -63,7 +62,6 @@ def _print_releases(rows: list[dict[str, Any]], *, quiet: bool) -> None:
         typer.echo(f"{len(rows) - unchanged} released, {unchanged} unchanged")
 
 
-@app.command("promote")
 def promote(
     name: Name,
     to: Annotated[str, typer.Option("--to", help="The label to move, such as production.", metavar="LABEL")],
@@ -110,7 +108,6 @@ def _search(promoter: Any, name: str, label: str, version: int | None, location:
     return None
 
 
-@app.command("rollback")
 def rollback(
     name: Name,
     label: Annotated[str, typer.Option("--label", help="Which label.", metavar="LABEL")] = "production",
@@ -125,7 +122,6 @@ def rollback(
     _print_move(Promoter(load_config(), by).rollback(name, label, reason), as_json)
 
 
-@app.command("route")
 def route(
     name: Name,
     shares: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops.cli.prompt import Key, Reference, app, print_messages, store
+from llmops.cli.prompt import Key, Reference, print_messages, store
 from llmops.cli.terminal import AsJson, print_json
 from llmops.errors import InputError, NotFoundError
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from llmops.types import Case
 
 
-@app.command("render")
 def render(
     reference: Reference,
     variable: Annotated[

@@ -86,7 +86,7 @@ def _message_lines(segments: tuple[Segment, ...], width: int, color: bool) -> It
         opening, closing = ("", "") if color else _MARKS[op]
         for place, piece in enumerate(text.split("\n")):
             if place:
-                yield (("", "  "), *line)
+                yield (("", "  "), *line) if line else ()
                 line = []
             if piece:
                 line.append((_STYLES[op] if color else "", f"{opening}{piece}{closing}"))

@@ -53,7 +53,7 @@ class PromptDiff:
         ]
         parts += dict.fromkeys(f"{one.part} changed" for one in self.settings)
         parts += ["metadata changed"] * bool(self.metadata)
-        reasons = [f"{one.name} {one.text}" for one in self.variables if one.breaking]
+        reasons = [one.reason for one in self.variables if one.breaking]
         reasons += [one.text for one in self.settings if one.breaking]
         if reasons:
             more = [f"{len(reasons) - MAX_REASONS} more"] * (len(reasons) > MAX_REASONS)

@@ -25,6 +25,12 @@ class VariableChange:
     def __str__(self) -> str:
         return f"{self.name}: {self.text}"
 
+    @property
+    def reason(self) -> str:
+        """The difference where there is little room."""
+        short = {"added": f"{self.name} must be given", "removed": f"{self.name} removed"}
+        return short.get(self.aspect, str(self))
+
 
 def variable_changes(old: Mapping[str, Input], new: Mapping[str, Input]) -> tuple[VariableChange, ...]:
     """Differences of two sets of declared variables, in the old order, then the new one.
@@ -92,8 +98,12 @@ def _enum(old: Input, new: Input) -> Iterator[VariableChange]:
         return
     gone = [value for value in old.enum if not _among(value, new.enum)]
     come = [value for value in new.enum if not _among(value, old.enum)]
-    parts = [f"no longer {_list(gone)}"] * bool(gone) + [f"also {_list(come)}"] * bool(come)
-    yield VariableChange(old.name, "enum", "; ".join(parts) or "values in another order", bool(gone))
+    if gone:
+        yield VariableChange(old.name, "enum", f"no longer {_list(gone)}", True)
+    if come:
+        yield VariableChange(old.name, "enum", f"now also {_list(come)}", False)
+    if not gone and not come:
+        yield VariableChange(old.name, "text", "values in another order", False)
 
 
 def _among(value: object, values: tuple[object, ...]) -> bool:
