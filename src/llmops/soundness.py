@@ -29,7 +29,7 @@ def check_project(config: Config, *, callers: bool = True) -> Checked:
     which is what the label will hold one day: a variable is renamed by adding the new name first.
     """
     found = check_store(config.prompts_dir)
-    found.problems += _skills(config)
+    _check_skills(config, found)
     if callers and config.prompts_dir.is_dir():
         store = PromptStore(config.prompts_dir, watch=False)
         found.problems += caller_problems(store, find_callers(config.root), suite_uses(config.root))
@@ -98,12 +98,15 @@ def broken_callers(store: PromptStore, root: Path, name: str, label: str, versio
     return check_callers([*code, *suites], lambda _: inputs)
 
 
-def _skills(config: Config) -> list[Problem]:
+def _check_skills(config: Config, found: Checked) -> None:
     from llmops.prompts.skill_rules import lint_skills
     from llmops.prompts.skills import find_skills
 
     folders = find_skills(config.prompts_dir)
-    return lint_skills(folders, config.prompts_dir, [config.root / scope for scope in SCOPES]) if folders else []
+    found.skills = len(folders)
+    if folders:
+        scopes = [config.root / scope for scope in SCOPES]
+        found.problems += lint_skills(folders, config.prompts_dir, scopes)
 
 
 def suite_uses(root: Path) -> Iterator[SuiteUse]:

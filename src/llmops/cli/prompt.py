@@ -93,8 +93,15 @@ def show(
     source: Annotated[bool, typer.Option("--source", help="Print the file's own bytes.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a prompt: what it declares and its messages, partials in place."""
+    """Show a prompt: what it declares and its messages, partials in place; or a skill and its files."""
+    from llmops.prompts.skill_finding import names_a_skill
+
     found = store()
+    if names_a_skill(found, reference):
+        from llmops.cli.prompt_skill import show_skill
+
+        show_skill(found, reference, as_json)
+        return
     if source:
         _print_source(found, reference, key)
         return
@@ -189,9 +196,15 @@ def diff(
     With one plain name, compares what production holds (else the newest release) with the working file.
     """
     from llmops.prompts.diffing import diff_prompts
+    from llmops.prompts.skill_finding import names_a_skill
 
     found = store()
     old, new = _sides(found, old, new)
+    if names_a_skill(found, old):
+        from llmops.cli.prompt_skill import diff_skills
+
+        diff_skills(found, old, new, as_json)
+        return
     made = diff_prompts(found.load(old, key=""), found.load(new, key=""))
     if as_json:
         print_json({"old": old, "new": new, **made.to_json()})
@@ -229,9 +242,10 @@ def log(
     from dataclasses import asdict
 
     from llmops.prompts.history import history
+    from llmops.prompts.skill_finding import names_a_skill
 
     found = store()
-    if name not in found.names() and not found.versions(name):
+    if name not in found.names() and not found.versions(name) and not names_a_skill(found, name):
         found.load(name)  # raises, with what may be meant
     made = history(found.root, name, limit)
     if as_json:

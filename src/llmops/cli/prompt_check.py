@@ -44,7 +44,7 @@ def check(
     warnings = len(found.problems) - errors
     failed = bool(errors or (strict and warnings))
     if as_json:
-        counts = {"prompts": found.prompts, "releases": found.releases, "labels": found.labels}
+        counts = {"prompts": found.prompts, "skills": found.skills, "releases": found.releases, "labels": found.labels}
         print_json({"ok": not failed, **counts, "problems": [asdict(problem) for problem in found.problems]})
     else:
         for problem in found.problems[:MAX_PROBLEMS]:
@@ -53,7 +53,8 @@ def check(
         if len(found.problems) > MAX_PROBLEMS:
             typer.echo(f"and {len(found.problems) - MAX_PROBLEMS:,} more; --json has them all")
         said = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}" if found.problems else "all sound"
-        counted = (_count(found.prompts, "prompt"), _count(found.releases, "release"), _count(found.labels, "label"))
+        counted = [_count(found.prompts, "prompt"), _count(found.releases, "release"), _count(found.labels, "label")]
+        counted[1:1] = [_count(found.skills, "skill")] if found.skills else []
         typer.echo(f"{', '.join(counted)}: {said}")
     if failed:
         raise typer.Exit(EXIT_BAD_INPUT)

@@ -32,6 +32,7 @@ class Checked:
 
     problems: list[Problem] = field(default_factory=list)
     prompts: int = 0
+    skills: int = 0
     releases: int = 0
     labels: int = 0
     content_ids: dict[str, dict[int, str]] = field(default_factory=dict)

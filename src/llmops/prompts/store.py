@@ -211,6 +211,9 @@ class PromptStore:
         raise self._unknown(name.removesuffix(SUFFIX), where)
 
     def _unknown(self, name: str, where: str) -> NotFoundError:
+        if not self.revision and is_file(self.root / name / "SKILL.md"):
+            hint = f"llmops prompt show {name} shows its folder"
+            return NotFoundError(f"{name} is a skill, not a prompt", where=where, hint=hint)
         at = f" at {self.revision}" if self.revision else ""
         if not self.revision and is_file(self.root / (name + SUFFIX)):
             hint = f"llmops prompt release {name} makes version 1"
