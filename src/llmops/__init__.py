@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmops.errors import LlmopsError
-    from llmops.sdk import evaluate, load_prompt
+    from llmops.prompting import load_prompt
+    from llmops.sdk import evaluate
     from llmops.types import Case, Completion, Context, Output, Request, Sample, Score, ToolCall, Usage
 
 __version__ = "0.1.0"
@@ -24,7 +25,7 @@ _PUBLIC = {
     "ToolCall": "llmops.types",
     "Usage": "llmops.types",
     "evaluate": "llmops.sdk",
-    "load_prompt": "llmops.sdk",
+    "load_prompt": "llmops.prompting",
 }
 __all__ = [
     "Case", "Completion", "Context", "LlmopsError", "Output", "Request", "Sample", "Score", "ToolCall", "Usage",

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmops import arguments
 from llmops.assembly import Selection
-from llmops.config import load_config, store_location
+from llmops.config import store_location
 from llmops.datasets import Dataset, dataset_of
 from llmops.errors import InputError, NotFoundError, did_you_mean
 from llmops.evals.suite import Suite, load_suite
@@ -22,10 +22,7 @@ from llmops.runs import Run, make_run, open_saved
 from llmops.store.database import Store
 from llmops.store.runfile import open_run_file
 from llmops.store.urls import mask
-from llmops.types import Case, Prompt, RunRecord
-
-if TYPE_CHECKING:
-    from llmops.prompts.store import PromptStore
+from llmops.types import Case, RunRecord
 
 Rows = Iterable[Mapping[str, Any] | Case]
 
@@ -219,32 +216,3 @@ def score_run(reference: str | Path, suite: str | Path | Suite, *, store: str | 
         return rescoring.run()
     with ThreadPoolExecutor(1) as thread:  # a notebook's own thread has a running loop; this one has none
         return thread.submit(rescoring.run).result()
-
-
-def load_prompt(
-    reference: str, *, root: str | Path | None = None, key: str | None = None, reload: bool = False
-) -> Prompt:
-    """A prompt by reference, from the project's `prompts/` folder or `root`.
-
-    `docs/answer` is the working file, `docs/answer@production` what a label points at; `@2`, `@latest`, a content id
-    and `@git:<revision>` name other versions. `key` decides, always alike, where a label is a route that shares
-    traffic between versions. What was loaded stays until `reload`. Threads may call it.
-
-    `load_prompt("docs/answer").render(question="…")` gives its messages. Raises `PromptError` and `NotFoundError`.
-    """
-    return prompt_store(root, reload).load(reference, key=key)
-
-
-def prompt_store(root: str | Path | None = None, reload: bool = False) -> PromptStore:
-    """The store of the project's prompts, or of those under `root`; one for each folder and way of loading."""
-    wanted = (os.getcwd(), "" if root is None else str(root), reload)  # noqa: PTH109  (Path.cwd takes 5 µs)
-    store = _PROMPTS.get(wanted)
-    if store is None:
-        from llmops.prompts.store import PromptStore
-
-        folder = Path(root) if root is not None else load_config(Path.cwd()).prompts_dir
-        store = _PROMPTS.setdefault(wanted, PromptStore(folder, watch=reload))
-    return store
-
-
-_PROMPTS: dict[tuple[str, str, bool], PromptStore] = {}
