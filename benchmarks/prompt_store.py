@@ -44,7 +44,8 @@ Context:
 Write in a {{{{ tone }}}} tone.
 Question: {{{{ question }}}}
 """
-FILLER = "\n".join(f"{i}. Keep to rule number {i}, say so when the passages have no answer, and be brief." for i in range(14))
+RULE = "{i}. Keep to rule number {i}, say so when the passages have no answer, and be brief."
+FILLER = "\n".join(RULE.format(i=i) for i in range(22))
 
 
 def write_prompt(root: Path, number: int, revision: int) -> None:
