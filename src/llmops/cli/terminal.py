@@ -22,7 +22,7 @@ PLAIN = "llmops-plain"
 _UNSAFE = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _BLANKS = re.compile("[ \t]+(?=\n)")
 _SIMPLER = {
-    "✓": "+", "✗": "x", "↑": "^", "↓": "v", "·": "-", "–": "-", "—": "-", "─": "-", "━": "-", "…": "...", "×": "x",
+    "✓": "+", "→": "->", "✗": "x", "↑": "^", "↓": "v", "·": "-", "–": "-", "—": "-", "─": "-", "━": "-", "…": "...", "×": "x",
     "¦": "|", "\u00a0": " ", "‘": "'", "’": "'", "“": '"', "”": '"', "\u200c": "", "\u200d": "",
 }  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]

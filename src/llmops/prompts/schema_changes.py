@@ -41,6 +41,7 @@ MAX_DEPTH = 100
 MAX_STEPS = 100_000
 _CHOICES = ("allOf", "anyOf", "oneOf")
 _KNOWN = ASIDE | CONDITIONS | {"$ref", "additionalProperties", "items", "properties", *_CHOICES}
+_NO_TEXTS = dict.fromkeys(TEXTS)
 _UNEVALUATED = {"unevaluatedItems", "unevaluatedProperties"}
 
 
@@ -160,7 +161,7 @@ class _Comparison:
                 continue
             if not (key in old and key in new and self.alike(old[key], new[key])):
                 self.add(path, unclear(f"{brief(key)}: {change(old.get(key), new.get(key))}"))
-        if _UNEVALUATED & {*old, *new} and not self.alike(old, new):
+        if _UNEVALUATED & {*old, *new} and not self.alike(*({**side, **_NO_TEXTS} for side in (old, new))):
             self.add(path, unclear("changed beside unevaluatedProperties or unevaluatedItems"))
 
     def parts(self, old: Any, new: Any, path: str, depth: int) -> bool:
@@ -209,10 +210,11 @@ class _Comparison:
         """Properties not declared before, which had to meet what further properties had to."""
         others = old.get("additionalProperties", True)
         open_before = others is not False or "patternProperties" in {*old, *new} or self.exclusive
+        required, now_required = names(old) or (), names(new) or ()
         for name in added:
-            if others is not False and not bare(others):
+            if others is not False and (not bare(others) or name in required):
                 self.schemas(others, new["properties"][name], member(path, name), depth + 1)
-            if name not in (names(new) or ()):
+            if name not in now_required:
                 words = Finding("optional property added", "added" if open_before else "widened", False)
                 self.add(member(path, name), words)
 
