@@ -93,6 +93,7 @@ class Promoter:
 
         Raises `NotFoundError` when the prompt has no such label, `InputError` when nothing is known from before.
         """
+        self.store.label(name, label)
         with atomic.one_at_a_time(self._releases()):
             old = self.store.label(name, label)
             if not old.before:
@@ -142,7 +143,8 @@ class Promoter:
         return (f"the working file has changes since version {known[-1]}; llmops prompt release {name} freezes them",)
 
     def _facts(self, reason: str) -> dict[str, Any]:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        # Milliseconds keep lines of two branches apart: git joins equal ones, and one prompt's label would be lost
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return {"at": now, "by": self.by, **({"reason": reason} if reason else {})}
 
     def _evidence(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -122,9 +122,10 @@ def import_prompts(
     from llmops.prompts.writing import prompt_text
 
     found = store()
-    made = [one for file in files for one in _read(file, form, name)]
+    made = [one for file in files for one in _read(file, form)]
     if name and len(made) > 1:
         raise InputError(f"--name goes with one prompt, not {len(made)}")
+    made = [replace(one, name=name or one.name) for one in made]
     paths = [_target(found, one.name, force or dry_run) for one in made]
     if len(set(paths)) < len(paths):
         raise InputError("two of the prompts have one name", hint="import them one by one, with --name")
@@ -144,7 +145,7 @@ def import_prompts(
             say(printable(f"not carried over: {line}", one_line=True))
 
 
-def _read(file: Path, form: str, name: str) -> list[Imported]:
+def _read(file: Path, form: str) -> list[Imported]:
     from llmops.prompts.formats import guess_format, read_prompts
     from llmops.prompts.parsing import decode
 
@@ -152,10 +153,10 @@ def _read(file: Path, form: str, name: str) -> list[Imported]:
         text = decode(file.read_bytes(), str(file))
     except OSError as problem:
         raise InputError(f"{file} can't be read: {problem.strerror or problem}") from None
-    return read_prompts(text, form or guess_format(file, text), name=name or file.stem.split(".")[0])
+    return read_prompts(text, form or guess_format(file, text), name=file.stem.split(".")[0])
 
 
-def _target(found: PromptStore, name: str, replace: bool) -> Path:
+def _target(found: PromptStore, name: str, force: bool) -> Path:
     from llmops.prompts.parsing import SUFFIX
 
     parts = name.split("/")
@@ -164,7 +165,7 @@ def _target(found: PromptStore, name: str, replace: bool) -> Path:
     if "@" in name or parts[0] == "releases" or any(not sign.isprintable() for sign in name):
         raise InputError(f"{name!r:.80} can't be a prompt's name", hint="give --name folder/name")
     path = found.root / (name + SUFFIX)
-    if path.exists() and not replace:
+    if path.exists() and not force:
         raise InputError(f"there is a prompt {name} already", hint="give another --name, or --force to replace it")
     return path
 

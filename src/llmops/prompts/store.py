@@ -16,7 +16,7 @@ from llmops.prompts.releases import find_content, read_release, release_file, ve
 from llmops.prompts.template import FilePrompt, compiled_prompt
 from llmops.prompts.trees import RevisionTree, Tree, WorkTree, is_file, is_inside, working_names
 
-Stamp = tuple[int, int] | None
+Stamp = tuple[int, int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ class PromptStore:
             raise InputError(f"{name!r:.80} isn't a prompt", where=where, hint="write folder/name")
         given = Path(name if name.endswith(SUFFIX) else name + SUFFIX)
         if self.revision:
-            if self.tree.read(given.as_posix()) is not None:
+            if self.tree.read(given.as_posix(), where=where) is not None:
                 return given.as_posix()
             raise NotFoundError(f"no prompt {name!r:.80} at {self.revision}", where=where)
         places = [self.root / given]
@@ -236,4 +236,4 @@ def _stamp(path: Path) -> Stamp:
         status = path.stat()
     except (OSError, ValueError):
         return None
-    return status.st_mtime_ns, status.st_size
+    return status.st_mtime_ns, status.st_size, status.st_ino  # two writes may fall into one tick of the clock
