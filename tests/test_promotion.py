@@ -11,7 +11,7 @@ import pytest
 from llmops.config import Config
 from llmops.errors import InputError, NotFoundError
 from llmops.promotion import Promoter, lacks
-from llmops.prompts.callers import Caller
+from llmops.prompts.calling.callers import Caller
 from llmops.prompts.labels import read_labels
 from llmops.prompts.releases import content_of, release
 from llmops.prompts.store import PromptStore

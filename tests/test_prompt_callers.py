@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmops.errors import InputError, NotFoundError, PromptError
-from llmops.prompts.callers import Caller, check_callers, find_callers
+from llmops.prompts.calling.callers import Caller, check_callers, find_callers
 from llmops.prompts.inputs import Input
 
 IMPORT = "from llmops import load_prompt\n"

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmops.prompts.diff_text import MAX_CHARACTERS, diff_lines, diff_markdown
-from llmops.prompts.diffing import PromptDiff, diff_prompts
-from llmops.prompts.message_changes import message_changes
+from llmops.prompts.comparison.diff_text import MAX_CHARACTERS, diff_lines, diff_markdown
+from llmops.prompts.comparison.diffing import PromptDiff, diff_prompts
+from llmops.prompts.comparison.message_changes import message_changes
+from llmops.prompts.comparison.values import brief, same, visible
+from llmops.prompts.comparison.words import new_text, old_text, tokens, word_diff
 from llmops.prompts.template import FilePrompt, load_prompt_file
-from llmops.prompts.values import brief, same, visible
-from llmops.prompts.words import new_text, old_text, tokens, word_diff
 
 PIECES = st.sampled_from(
     ["the ", "a", " ", "\n", "\n\n", ",", ".", "{{ x }}", "{% if y %}", "{{", "}}", "{#", "[-", "+}", "`", "```", "0.7",

@@ -109,7 +109,7 @@ def test_a_release_is_the_hash_of_its_own_bytes(root: Path) -> None:
         (lambda data: b"", 1, "no content id"),
         (lambda data: data.replace(b"version: 1", b"version: 2"), 2, "name another prompt or version"),
         (lambda data: data.replace(b"prompt: docs/answer", b"prompt: docs/other"), 2, "name another prompt or version"),
-        (lambda data: b"<<<<<<< ours\n" + data, 2, "name another prompt or version"),
+        (lambda data: b"<<<<<<< ours\n" + data, 1, "a merge conflict is left in it"),
         (lambda data: re.sub(rb"content_id: ..", b"content_id: zz", data), 1, "no content id"),
         (lambda data: re.sub(rb"(content_id: )(.)(.*)", rb"\1\3\2", data), 7, "doesn't match this content id"),
     ],
@@ -167,8 +167,8 @@ def test_references_find_every_version(root: Path) -> None:
         ("docs/other@latest", "no prompt 'docs/other'"),
         ("docs/answer@no such", "is no version"),
         ("docs/answer@git:", "nothing after @"),
-        ("docs/answer.prompt.md@1", "written without .prompt.md"),
-        ("../x@1", "isn't a prompt"),
+        ("docs/answer.prompt.md@1", "write it without .prompt.md"),
+        ("../x@1", "can't be a prompt's name"),
     ]:
         with pytest.raises(InputError, match=re.escape(says)) as caught:
             store.load(reference, where="suite.yaml:3")
@@ -265,7 +265,7 @@ def test_an_edit_changes_one_line_and_keeps_what_people_wrote(root: Path) -> Non
     path.write_text(HAND_WRITTEN, "utf-8")
     set_label(tree, "docs/answer", Label("production", 2, before=(1,)))
     assert path.read_text() == HAND_WRITTEN.replace(
-        "production: 1  # since spring", "production: {version: 2, before: [1]} # since spring"
+        "production: 1  # since spring", "production: {version: 2, before: [1]}  # since spring"
     )
     path.write_text(HAND_WRITTEN, "utf-8")
     set_label(tree, "docs/answer", Label("canary", 3))

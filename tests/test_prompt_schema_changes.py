@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from llmops.prompts.schema_changes import schema_changes
+from llmops.prompts.comparison.schema_changes import schema_changes
 
 SCALARS = [None, True, False, 0, 1, 2, 5, -1, 1.5, "", "a", "b", "ab", "abc"]
 LISTS = [[], [1], [1, 1], ["a"], ["a", "b", 1], [None, "a"], [[1]], [{}]]

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmops.prompts.calling.typed import typed_module
 from llmops.prompts.inputs import Input
-from llmops.prompts.typed import typed_module
 
 COMMAND = "llmops prompt types --output app/prompts.py"
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
 from llmops.errors import InputError
 
 TIMEOUT_S = 30.0
-MAX_LINKS = 10
+_COMMIT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _STEP = re.compile(r"(?:~([0-9]*)|\^[0-9]*)$")
 
 
@@ -31,7 +30,7 @@ def describe(folder: Path) -> Revision:
     """
     found: Revision = {"commit": None, "dirty": None, "branch": None}
     try:
-        status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no", "-z")
+        status = text(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no", "-z")
     except InputError:
         return found
     entries = [line for line in status.split("\0") if line]
@@ -50,115 +49,49 @@ def changed_files(ref: str, folder: Path) -> set[Path]:
     Counts committed, staged and unsaved changes, untracked files that aren't ignored, and both names of a renamed
     file. Raises `InputError` when there is no git, no repository or no such revision.
     """
-    top = Path(_git(folder, "rev-parse", "--show-toplevel").removesuffix("\n"))
-    commit = _commit(ref, top)
-    changed = _git(top, "diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", commit, "--")
-    untracked = _git(top, "ls-files", "--others", "--exclude-standard", "-z")
+    top = Path(text(folder, "rev-parse", "--show-toplevel").removesuffix("\n"))
+    commit = commit_id(ref, top)
+    changed = text(top, "diff", "--name-only", "-O/dev/null", "--no-renames", "--no-ext-diff", "-z", commit, "--")
+    untracked = text(top, "ls-files", "--others", "--exclude-standard", "-z")
     return {top / name for name in (*changed.split("\0"), *untracked.split("\0")) if name}
-
-
-class GitTree:
-    """A folder's files at a revision, read from git's objects: nothing is checked out, the index isn't touched.
-
-    `folder` need not exist now. Works in linked work trees, submodules and bare repositories. Raises `InputError`
-    when there is no git, no repository, or no such revision.
-    """
-
-    def __init__(self, folder: Path, revision: str) -> None:
-        self.revision = revision
-        self._at = _existing(folder.resolve())
-        self.commit = _commit(revision, self._at)
-        self.prefix = prefix(folder)
-
-    def read(self, name: str) -> bytes | None:
-        """A file's bytes; None when it isn't there at that revision. Links are followed inside the folder."""
-        for _ in range(MAX_LINKS):
-            entry = _git(self._at, "ls-tree", "-z", "--full-tree", self.commit, "--", self.prefix + name)
-            mode, _, blob = entry.partition("\t")[0].partition(" ")
-            kind, _, object_id = blob.partition(" ")
-            if kind != "blob":
-                return None
-            data = _run(self._at, "cat-file", "blob", object_id)
-            if mode != "120000":
-                return data
-            target = os.path.normpath(os.path.join(os.path.dirname(name), os.fsdecode(data)))  # noqa: PTH118, PTH120
-            if target.startswith(("/", "..")):
-                raise InputError(f"{self.revision}:{self.prefix}{name} is a link that leads outside the folder")
-            name = target
-        raise InputError(f"{self.revision}:{self.prefix}{name} is a link that leads to itself")
-
-    def names(self, folder: str = "") -> list[str]:
-        """Names of all files in a folder and below, from this tree's own folder."""
-        place = (self.prefix + folder).rstrip("/")
-        asked = ["--", place] if place else []
-        listed = _git(self._at, "ls-tree", "-r", "-z", "--full-tree", "--name-only", self.commit, *asked)
-        return [name[len(self.prefix) :] for name in listed.split("\0") if name.startswith(self.prefix) and name]
-
-
-class Commit(TypedDict):
-    """One commit: full id, author's name, author's date (ISO 8601), first line, and files it touched (added: A, …)."""
-
-    commit: str
-    author: str
-    date: str
-    subject: str
-    files: dict[str, str]
-
-
-def log(folder: Path, paths: Sequence[Path], *, follow: bool = False, limit: int | None = None) -> list[Commit]:
-    """Commits that touched any of `paths` in the repository of `folder`, newest first.
-
-    `follow` goes past renames, for one path. Paths of `files` start at the repository's top; a renamed file has its
-    new name. Raises `InputError` when there is no git or no repository.
-    """
-    at = _existing(folder)
-    asked = ["--follow"] if follow else []
-    asked += [f"--max-count={limit}"] if limit is not None else []
-    try:
-        said = _git(
-            at, "log", "-z", "--name-status", "--no-ext-diff", "--format=%x02%H%x00%an%x00%aI%x00%s%x00", *asked, "--",
-            *map(str, paths),
-        )  # fmt: skip
-    except _GitError as problem:
-        if "does not have any commits" in problem.message:
-            return []
-        raise
-    return [_commit_of(entry) for entry in said.split("\x02")[1:]]
-
-
-def _commit_of(entry: str) -> Commit:
-    commit, author, date, subject, *rest = entry.split("\0")
-    fields = [field.removeprefix("\n") for field in rest if field.strip("\n")]
-    files: dict[str, str] = {}
-    while fields:
-        status = fields.pop(0)
-        names = [fields.pop(0) for _ in range(2 if status[:1] in "RC" else 1) if fields]
-        if names:
-            files[names[-1]] = status[:1]
-    return {"commit": commit, "author": author, "date": date, "subject": subject, "files": files}
 
 
 def prefix(folder: Path) -> str:
     """A folder's place in its repository, ending in `/`; empty at the top."""
     real = folder.resolve()
-    at = _existing(real)
+    at = existing(real)
     below = real.relative_to(at).as_posix()
-    return _git(at, "rev-parse", "--show-prefix").strip("\n") + ("" if below == "." else below + "/")
+    return text(at, "rev-parse", "--show-prefix").removesuffix("\n") + ("" if below == "." else below + "/")
 
 
 def is_shallow(folder: Path) -> bool:
     """True when older commits were not fetched."""
-    return _git(_existing(folder), "rev-parse", "--is-shallow-repository").strip() == "true"
+    return text(existing(folder), "rev-parse", "--is-shallow-repository").strip() == "true"
 
 
-def _existing(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.parents) if place.is_dir())
+def existing(folder: Path) -> Path:
+    """The folder itself, or the nearest one around it that is there."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+
+
+def exactly(name: str) -> str:
+    """A name from the repository's top as git's commands take one, with nothing in it that stands for other names."""
+    return f":(top,literal){name}"
+
+
+def has_commit(folder: Path) -> bool:
+    """False when what is checked out has no commit yet. Raises `InputError` without git or a repository."""
+    try:
+        text(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+    except _GitError:
+        return False
+    return True
 
 
 def is_revision(text: str, folder: Path) -> bool:
     """True when git knows a commit by this name in the repository of `folder`; false without git or a repository."""
     try:
-        _commit(text, _existing(folder))
+        commit_id(text, existing(folder))
     except InputError:
         return False
     return True
@@ -167,37 +100,59 @@ def is_revision(text: str, folder: Path) -> bool:
 def author(folder: Path) -> str:
     """Who git would say made a commit here (GIT_AUTHOR_NAME, else `user.name`), or empty."""
     try:
-        return _git(_existing(folder), "var", "GIT_AUTHOR_IDENT").partition(" <")[0].strip()
+        return text(existing(folder), "var", "GIT_AUTHOR_IDENT").partition(" <")[0].strip()
     except InputError:
         return ""
 
 
-def _commit(ref: str, top: Path) -> str:
-    if ref.strip() and "\0" not in ref:
+def commit_id(ref: str, folder: Path) -> str:
+    """The full id of the commit that a revision names in the repository of `folder`, which has to exist.
+
+    Raises `InputError` that says what would bring it here.
+    """
+    if ref.strip() and "\0" not in ref and not ref.startswith("-"):
         try:
-            found = _git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", ref + "^{commit}")
-            return found.strip()
+            found = text(folder, "rev-parse", "--verify", "--quiet", ref + "^{commit}").strip()
+            if _COMMIT_ID.fullmatch(found):
+                return found
         except _GitError:
             pass
-    hint = "check `git branch -a` and `git tag`"
-    if _git(top, "rev-parse", "--is-shallow-repository").strip() == "true":
-        hint = f"this is a shallow clone: {_what_to_fetch(ref)}"
-    raise InputError(f"git knows no revision {ref!r:.100}", hint=hint)
+    raise InputError(f"git knows no revision {ref!r:.100}", hint=_what_to_do(ref, folder))
 
 
-def _what_to_fetch(ref: str) -> str:
+def _what_to_do(ref: str, folder: Path) -> str:
+    if not text(folder, "for-each-ref", "--count=1"):
+        return "this repository has no commits yet"
+    if is_shallow(folder):
+        return f"this is a shallow clone: {_what_to_fetch(ref, folder)}"
+    if text(folder, "rev-parse", "--show-superproject-working-tree").strip():
+        return "this is a submodule: name one of its own revisions"
+    if re.fullmatch(r"[0-9a-f]{7,64}", ref):
+        return f"git fetch origin {ref} brings it, unless it was squashed or rebased away"
+    return "check `git branch -a` and `git tag`"
+
+
+def _what_to_fetch(ref: str, folder: Path) -> str:
     """The smallest fetch that brings a revision into a shallow clone."""
     base, steps = ref, 0
     while found := _STEP.search(base):
         steps += 1 if found[0] == "^" else int(found[1] or 1) if found[0].startswith("~") else 1
         base = base[: found.start()]
-    if steps:
-        return f"it needs {steps + 1} commits (git fetch --depth={steps + 1}, or fetch-depth: {steps + 1} in CI)"
-    if re.fullmatch(r"[0-9a-f]{7,64}", base):
-        return f"git fetch --depth=1 origin {base} brings that commit, or fetch-depth: 0 in CI all of them"
+    depth = steps + 1
+    if steps and is_revision(base, folder):
+        return f"it needs {depth} commits (git fetch --depth={depth}, or fetch-depth: {depth} in CI)"
+    if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", base):
+        return f"git fetch --depth={depth} origin {base} brings that commit, or fetch-depth: 0 in CI all of them"
     if base.startswith("origin/"):
         branch = base.removeprefix("origin/")
-        return f"git fetch --depth=1 origin {branch}:refs/remotes/origin/{branch} brings that branch at depth 1"
+        return f"git fetch --depth={depth} origin {branch}:refs/remotes/{base} brings that branch at depth {depth}"
+    if re.fullmatch(r"[0-9a-f]{7,64}", base):
+        return "git fetch --unshallow, or fetch-depth: 0 in CI, brings the whole history"
+    if re.fullmatch(r"[\w.][\w./+-]*", base):
+        return (
+            f"git fetch --depth={depth} origin tag {base} brings a tag, and git fetch --depth={depth} origin "
+            f"{base}:refs/remotes/origin/{base} a branch, as origin/{base}"
+        )
     return "git fetch --unshallow --tags, or fetch-depth: 0 in CI, brings the whole history"
 
 
@@ -205,18 +160,23 @@ class _GitError(InputError):
     """git ran, and failed."""
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    return os.fsdecode(_run(folder, *arguments))
+def text(folder: Path, *arguments: str) -> str:
+    """What git prints, as text. Raises as `run` does."""
+    return os.fsdecode(run(folder, *arguments))
 
 
-def _run(folder: Path, *arguments: str) -> bytes:
-    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "--no-pager", *arguments]
+def run(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
+    """What git prints when it is run in `folder` and `given` this on stdin.
+
+    Raises `InputError` when there is no git, no repository, or when git fails.
+    """
+    command = ["git", *_SETTINGS, "--no-pager", *arguments]
     try:
         done = subprocess.run(
             command,
             cwd=folder,
             env=_environment(),
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             timeout=TIMEOUT_S,
             check=False,
@@ -233,8 +193,26 @@ def _run(folder: Path, *arguments: str) -> bytes:
         said = os.fsdecode(done.stderr).strip().split("\n")[0].removeprefix("fatal: ")
         if "not a git repository" in said:
             raise InputError(f"{folder} is not in a git repository")
+        if "dubious ownership" in said:
+            place = said.partition("'")[2].rpartition("'")[0]
+            hint = f"git config --global --add safe.directory {place}"
+            raise InputError(f"the repository {place} is another user's, so git doesn't read it", hint=hint)
         raise _GitError(f"git {arguments[0]} failed: {said or f'exit code {done.returncode}'}")
     return done.stdout
+
+
+_SETTINGS = tuple(
+    part
+    for setting in (
+        "core.fsmonitor=false",
+        "core.quotePath=false",
+        "diff.relative=false",
+        "log.showRoot=true",
+        "log.showSignature=false",
+    )
+    for part in ("-c", setting)
+)
+"""What somebody's configuration must not change in what is asked of git."""
 
 
 def _environment() -> dict[str, str]:
@@ -246,13 +224,22 @@ def _environment() -> dict[str, str]:
 _REDIRECTS = frozenset(
     (
         "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_ATTR_SOURCE",
         "GIT_COMMON_DIR",
         "GIT_DIR",
         "GIT_EXTERNAL_DIFF",
+        "GIT_GLOB_PATHSPECS",
+        "GIT_GRAFT_FILE",
+        "GIT_ICASE_PATHSPECS",
+        "GIT_IMPLICIT_WORK_TREE",
         "GIT_INDEX_FILE",
+        "GIT_LITERAL_PATHSPECS",
         "GIT_NAMESPACE",
+        "GIT_NOGLOB_PATHSPECS",
         "GIT_OBJECT_DIRECTORY",
         "GIT_PREFIX",
+        "GIT_REPLACE_REF_BASE",
+        "GIT_SHALLOW_FILE",
         "GIT_WORK_TREE",
     )
 )

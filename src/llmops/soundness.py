@@ -10,7 +10,7 @@ from typing import Any
 from llmops.config import Config
 from llmops.datasets import open_dataset
 from llmops.errors import InputError, LlmopsError, PromptError
-from llmops.prompts.callers import Caller, check_callers, find_callers
+from llmops.prompts.calling.callers import Caller, check_callers, find_callers
 from llmops.prompts.checking import Checked, check_store
 from llmops.prompts.inputs import Input
 from llmops.prompts.problems import Problem

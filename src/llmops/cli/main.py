@@ -22,6 +22,7 @@ from llmops.cli import (
     reports,
     runs,
 )
+from llmops.cli.terminal import harmless
 from llmops.errors import EXIT_BACKEND_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, LlmopsError
 
 EXIT_PIPE_CLOSED = 141
@@ -93,7 +94,7 @@ def _run() -> int:
         return code if isinstance(code, int) else 0
     except SystemExit as ended:
         # `llmops … | head`: Typer wraps the closed pipe and exits with 1, which here would mean a failed gate
-        closed = type(sys.stdout).__name__ == "PacifyFlushWrapper"
+        closed = type(sys.stdout).__name__ == "PacifyFlushWrapper" or isinstance(ended.__context__, BrokenPipeError)
         return EXIT_PIPE_CLOSED if closed else ended.code if isinstance(ended.code, int) else 0
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -127,7 +128,7 @@ def _explain(error: Exception) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    sys.stderr.write(f"llmops: {' '.join(message.split())}\n")
+    sys.stderr.write(f"llmops: {harmless(' '.join(message.split()))}\n")
     return code
 
 

@@ -77,10 +77,12 @@ def _print_rows(rows: Sequence[Listed]) -> None:
     wide = sum(widths) + 6 + max(len(line[3]) for line in cells) <= out().width or not sys.stdout.isatty()
     for line in (head, *cells) if wide else cells:
         if wide:
-            text = "  ".join(cell.ljust(width) for cell, width in zip(line, (*widths, 0), strict=True))
+            text = "  ".join(
+                cell.replace("\n", " ").ljust(width) for cell, width in zip(line, (*widths, 0), strict=True)
+            )
         else:
             text = "\n  ".join((line[0], f"newest {line[1]}, {line[2] or 'no labels'}", line[3]))
-        typer.echo(printable(text.rstrip()))
+        typer.echo("\n".join(printable(one, one_line=True) for one in text.rstrip().split("\n")))
 
 
 def _labels(labels: Mapping[str, str]) -> str:
@@ -195,7 +197,7 @@ def diff(
 
     With one plain name, compares what production holds (else the newest release) with the working file.
     """
-    from llmops.prompts.diffing import diff_prompts
+    from llmops.prompts.comparison.diffing import diff_prompts
     from llmops.prompts.skill_finding import names_a_skill
 
     found = store()
@@ -209,7 +211,7 @@ def diff(
     if as_json:
         print_json({"old": old, "new": new, **made.to_json()})
     elif markdown:
-        from llmops.prompts.diff_text import diff_markdown
+        from llmops.prompts.comparison.diff_text import diff_markdown
 
         typer.echo(diff_markdown(made).rstrip("\n"))
     else:

@@ -73,7 +73,7 @@ def types(
     Import load_prompt from it instead of from llmops. Every prompt, version and label is in it.
     """
     from llmops.cli.reports import write_atomically
-    from llmops.prompts.typed import typed_module
+    from llmops.prompts.calling.typed import typed_module
 
     if output.suffix != ".py":
         raise InputError(f"--output {output} is no Python module", hint="such as src/app/prompts.py")

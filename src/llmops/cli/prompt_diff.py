@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from llmops.cli.terminal import out
 
 if TYPE_CHECKING:
-    from llmops.prompts.diffing import PromptDiff
+    from llmops.prompts.comparison.diffing import PromptDiff
 
 
 def print_diff(diff: PromptDiff, old: str, new: str) -> None:
     """Colours on a terminal that shows them, `[-marks-]` and `{+marks+}` elsewhere."""
     from rich.text import Text
 
-    from llmops.prompts.diff_text import diff_lines
-    from llmops.prompts.values import visible
+    from llmops.prompts.comparison.diff_text import diff_lines
+    from llmops.prompts.comparison.values import visible
 
     console = out()
     color = console.is_terminal and not console.no_color

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmops.cli.prompt import Name, store
-from llmops.cli.terminal import AsJson, print_json, say
+from llmops.cli.terminal import AsJson, harmless, print_json, say
 from llmops.errors import InputError, LlmopsError
 
 if TYPE_CHECKING:
@@ -51,15 +52,19 @@ def release(
         raise typer.Exit(failed[0].exit_code)
 
 
+def echo(line: str) -> None:
+    typer.echo(harmless(line))
+
+
 def _print_releases(rows: list[dict[str, Any]], *, quiet: bool) -> None:
     for row in rows:
         if row["released"]:
-            typer.echo(f"{row['name']}: released version {row['version']} (content {row['content_id'][:12]})")
+            echo(f"{row['name']}: released version {row['version']} (content {row['content_id'][:12]})")
         elif not quiet:
-            typer.echo(f"{row['name']}: nothing that decides a request changed since version {row['version']}")
+            echo(f"{row['name']}: nothing that decides a request changed since version {row['version']}")
     unchanged = sum(not row["released"] for row in rows)
     if quiet:
-        typer.echo(f"{len(rows) - unchanged} released, {unchanged} unchanged")
+        echo(f"{len(rows) - unchanged} released, {unchanged} unchanged")
 
 
 def promote(
@@ -141,9 +146,11 @@ def route(
         try:
             number = float(share.removesuffix("%"))
         except ValueError:
-            equals = ""
-        if not equals or not target or target in parsed:
+            number = math.nan
+        if not equals or not target or not 0 <= number <= 100:
             raise InputError(f"{text!r:.60} is no LABEL=PERCENT", hint="such as production=90 staging=10")
+        if target in parsed:
+            raise InputError(f"{target!r:.60} is given twice", hint="give each label or version one share")
         parsed[target] = int(number) if number == int(number) else number
     _print_move(Promoter(load_config(), by).route(name, to, parsed), as_json)
 
@@ -158,12 +165,12 @@ def _print_move(move: Move, as_json: bool) -> None:
         )  # fmt: skip
         return
     if not move.changed:
-        typer.echo(f"{move.prompt}: {move.label} holds version {move.new} already")
+        echo(f"{move.prompt}: {move.label} holds version {move.new} already")
     elif move.new is None:
-        typer.echo(f"{move.prompt}: {move.label} is a route now")
+        echo(f"{move.prompt}: {move.label} is a route now")
     else:
         came = f" (was {move.old})" if move.old else ""
         proof = f", run {move.facts['run']}: {move.facts['verdict']}" if "run" in move.facts else ""
-        typer.echo(f"{move.prompt}: {move.label} → version {move.new}{came}{proof}")
+        echo(f"{move.prompt}: {move.label} → version {move.new}{came}{proof}")
     for note in move.notes:
         say(note)

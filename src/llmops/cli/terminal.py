@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 100
 PLAIN = "llmops-plain"
 _UNSAFE = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _BLANKS = re.compile("[ \t]+(?=\n)")
 _SIMPLER = {
-    "✓": "+", "→": "->", "✗": "x", "↑": "^", "↓": "v", "·": "-", "–": "-", "—": "-", "─": "-", "━": "-", "…": "...", "×": "x",
+    "→": "->",
+    "✓": "+", "✗": "x", "↑": "^", "↓": "v", "·": "-", "–": "-", "—": "-", "─": "-", "━": "-", "…": "...", "×": "x",
     "¦": "|", "\u00a0": " ", "‘": "'", "’": "'", "“": '"', "”": '"', "\u200c": "", "\u200d": "",
 }  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
@@ -91,8 +93,13 @@ def print_json(value: Any) -> None:
 
 
 def say(text: str) -> None:
-    """One plain line on stderr."""
-    sys.stderr.write(text + "\n")
+    """One plain line on stderr; what a terminal would obey is escaped."""
+    sys.stderr.write(harmless(text) + "\n")
+
+
+def harmless(text: str) -> str:
+    """One line of text in which names from files can't drive a terminal."""
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", " ".join(text.split("\n")))
 
 
 def confirm(question: str, what: str) -> None:

@@ -27,6 +27,11 @@ def _written(path: Path, data: bytes, *, replace: bool) -> bool:
     draft = path.with_name(f"{TEMPORARY}{secrets.token_hex(6)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise StoreError(f"{path} can't be written: a file is where a folder of it should be") from None
+    except OSError as problem:
+        raise _unwritten(path, problem) from None
+    try:
         with draft.open("xb") as file:
             file.write(data)
             file.flush()
@@ -39,11 +44,15 @@ def _written(path: Path, data: bytes, *, replace: bool) -> bool:
     except FileExistsError:
         return False
     except OSError as problem:
-        raise StoreError(f"{path} can't be written: {problem.strerror or problem}") from None
+        raise _unwritten(path, problem) from None
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
     return True
+
+
+def _unwritten(path: Path, problem: OSError) -> StoreError:
+    return StoreError(f"{path} can't be written: {problem.strerror or problem}")
 
 
 def _link(draft: Path, path: Path) -> None:

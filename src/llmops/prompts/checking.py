@@ -6,23 +6,32 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from llmops.errors import InputError, LlmopsError
+from llmops.errors import InputError, LlmopsError, PromptError
 from llmops.prompts.atomic import TEMPORARY
-from llmops.prompts.labels import Labels, read_labels
+from llmops.prompts.labels import Labels, read_labels, without_labels
 from llmops.prompts.leaks import find_secrets, has_marks
 from llmops.prompts.parallel import mapped
-from llmops.prompts.parsing import SUFFIX
+from llmops.prompts.parsing import MAX_SOURCE_BYTES, SUFFIX
 from llmops.prompts.problems import Problem
 from llmops.prompts.reading import Reading
-from llmops.prompts.releases import MARK, release_file, release_number, verified
+from llmops.prompts.references import check_name
+from llmops.prompts.releases import HEAD, release_file, release_number, verified
 from llmops.prompts.skill_releases import MANIFEST, skill_content
 from llmops.prompts.trees import RELEASES, WorkTree, working_names
 
+CONFLICT = re.compile(rb"^<<<<<<< .*\n(?:.*\n)*?=======\n", re.M)
+# Lines that look meant to start a message: another spelling of a role, or a role of other formats.
+ROLE_LIKE = re.compile(
+    rb"^[ \t]*((?:System|SYSTEM|User|USER|Assistant|ASSISTANT|sytem|sistem|systen|usr|uesr|users|asistant|assitant|"
+    rb"assistent|ai|AI|human|Human|developer|Developer|model|tool|function):)[ \t\r]*$",
+    re.M,
+)
 ORDINARY = frozenset(("labels.yaml", ".gitattributes", ".gitignore", ".gitkeep"))
 
 
@@ -66,14 +75,31 @@ def check_prompt(tree: WorkTree, name: str, released: Collection[str] = ()) -> l
     """
     file = name + SUFFIX
     try:
+        check_name(name, tree.shown(file))
         data = tree.read(file) or b""
         read = Reading(tree, file, name, data=data)
-        if read.content_id in released:
-            return []
+        found = [problem for one in read.sources.files for problem in _file_problems(tree, one, data, one == file)]
+        if read.content_id in released and read.front.inputs is not None:
+            return found
         read.check()
     except InputError as error:
         return [Problem(error.where, error.message, error.hint, "prompt")]
-    return [*_declarations(read), *_secrets(tree, file, data)]
+    return [*found, *_declarations(read)]
+
+
+def _file_problems(tree: WorkTree, file: str, data: bytes, main: bool) -> Iterator[Problem]:
+    """What is wrong with the text of a prompt file, or of what it includes: conflicts, secrets, misspelt roles."""
+    data = data if main else tree.read(file) or b""
+    if b"<<<<<<< " in data and (conflict := CONFLICT.search(data)):
+        line = data.count(b"\n", 0, conflict.start()) + 1
+        message = "a merge conflict is left in it"
+        yield Problem(f"{tree.shown(file)}:{line}", message, "keep one side, and delete the markers", "conflict")
+    yield from _secrets(tree, file, data)
+    if main and (odd := ROLE_LIKE.search(data)):
+        line = data.count(b"\n", 0, odd.start()) + 1
+        role = odd[1].decode()
+        hint = "a message starts at a line that is exactly system:, user: or assistant:"
+        yield Problem(f"{tree.shown(file)}:{line}", f"{role} starts no message", hint, "role", "warning")
 
 
 def _declarations(read: Reading) -> Iterator[Problem]:
@@ -104,12 +130,14 @@ def _check_releases(tree: WorkTree, found: Checked) -> None:
         name = folder[len(top) + 1 :].replace(os.sep, "/")
         numbers: dict[int, str] = {}
         folders: list[str] = []
+        odd: set[int] = set()
         with os.scandir(folder) as entries:
             for entry in entries:
                 number = release_number(entry.name)
                 if number is not None:
                     numbers[number] = entry.name
-                elif entry.is_dir():
+                    odd |= set() if entry.is_file(follow_symlinks=False) else {number}
+                elif entry.is_dir(follow_symlinks=False):
                     folders.append(entry.name)
                 elif entry.name not in ORDINARY:
                     _check_stray(tree, name, entry.name, found)
@@ -119,7 +147,7 @@ def _check_releases(tree: WorkTree, found: Checked) -> None:
         ]
         if numbers:
             _check_numbers(tree, name, sorted(numbers), found)
-            found.content_ids[name] = _content_ids(tree, folder, name, numbers, found)
+            found.content_ids[name] = _content_ids(tree, folder, name, numbers, odd, found)
 
 
 def _is_kept(tree: WorkTree, name: str, folder: str, found: Checked) -> bool:
@@ -149,10 +177,12 @@ def _check_numbers(tree: WorkTree, name: str, numbers: list[int], found: Checked
         found.problems.append(Problem(tree.shown(release_file(name, 0)), "versions start at 1", "", "gap"))
 
 
-def _content_ids(tree: WorkTree, folder: str, name: str, numbers: Mapping[int, str], found: Checked) -> dict[int, str]:
-    """Content ids by version; empty for a release that isn't what was released."""
+def _content_ids(
+    tree: WorkTree, folder: str, name: str, numbers: Mapping[int, str], odd: Collection[int], found: Checked
+) -> dict[int, str]:
+    """Content ids by version; empty for a release that isn't what was released. `odd` ones are no regular files."""
     known: dict[int, str] = {}
-    opening = b"---\nprompt: %s\nversion: " % name.encode()
+    opening = b"---\nprompt: %s\nversion: " % os.fsencode(name)
     for number, file in numbers.items():
         found.releases += 1
         known[number] = ""
@@ -160,11 +190,11 @@ def _content_ids(tree: WorkTree, folder: str, name: str, numbers: Mapping[int, s
             if file.endswith(MANIFEST):
                 known[number] = skill_content(tree, name, number)
                 continue
-            data = _bytes(f"{folder}{os.sep}{number}{SUFFIX}")
-            mark = MARK.search(data)
+            data = _linked(tree, name, number) if number in odd else _bytes(f"{folder}{os.sep}{number}{SUFFIX}")
+            mark = HEAD.match(data)
             start = opening + b"%d\n" % number
-            if mark and data.startswith(start) and hashlib.sha256(data[mark.end() :]).hexdigest().encode() == mark[1]:
-                known[number] = mark[1].decode()
+            if mark and data.startswith(start) and hashlib.sha256(data[mark.end() :]).hexdigest().encode() == mark[3]:
+                known[number] = mark[3].decode()
             else:
                 known[number] = verified(data, name, number, tree.shown(release_file(name, number)))
         except OSError as problem:
@@ -178,11 +208,19 @@ def _content_ids(tree: WorkTree, folder: str, name: str, numbers: Mapping[int, s
     return known
 
 
+def _linked(tree: WorkTree, name: str, number: int) -> bytes:
+    data = tree.read(release_file(name, number))
+    if data is None:
+        raise PromptError("is no file", where=tree.shown(release_file(name, number)))
+    return data
+
+
 def _bytes(path: str) -> bytes:
+    """A regular file's bytes, up to more than a prompt may have."""
     handle = os.open(path, os.O_RDONLY)
     try:
         data = os.read(handle, 65536)
-        while len(data) >= 65536 and (more := os.read(handle, 1 << 20)):
+        while 65536 <= len(data) <= MAX_SOURCE_BYTES and (more := os.read(handle, 1 << 20)):
             data += more
         return data
     finally:
@@ -197,6 +235,10 @@ def _check_labels(tree: WorkTree, found: Checked) -> None:
         return
     found.labels = sum(map(len, labels.values()))
     found.problems += _lost_labels(labels, found)
+    if not all(labels.values()):
+        for name, where in without_labels(tree):
+            hint = "two branches may have written the same line: write its label again, or delete the name"
+            found.problems.append(Problem(where, f"{name} has no labels", hint, "label"))
 
 
 def _lost_labels(labels: Labels, found: Checked) -> Iterator[Problem]:

@@ -68,7 +68,9 @@ def check_message(expanded: Expanded, sources: Sources) -> Checked:
 def compile_message(checked: Checked, sources: Sources) -> Compiled:
     """Compile a checked message; its tree can't be used again. Raises `PromptError`."""
     at = sources.where(checked.expanded.origin(1))
-    images = any(node.name == "image" for node in checked.tree.find_all(nodes.Filter))
+    named = (node.name for node in checked.tree.find_all(nodes.Filter))
+    mapped = (node.value for node in checked.tree.find_all(nodes.Const))  # photos | map("image")
+    images = "image" in named or "image" in mapped
     try:
         tree = _Pricer().visit(checked.tree)
         tree.set_environment(environment())

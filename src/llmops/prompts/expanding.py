@@ -16,7 +16,7 @@ from jinja2 import TemplateSyntaxError, nodes
 from llmops.errors import PromptError
 from llmops.prompts.environment import environment
 from llmops.prompts.parsing import ROLES
-from llmops.prompts.segments import kind_at, segments
+from llmops.prompts.segments import Kind, segments
 
 LINES = 1_000_000
 MAX_NODES = 20_000
@@ -158,18 +158,31 @@ def _guarded(made: Expanded, sources: Sources) -> str:
     """The text with a barrier before each line that would open a message, and before a blank first or last line."""
     lines = made.text.split("\n")
     ends = {i for i in (0, len(lines) - 1) if not lines[i].strip(" \t")}
-    at = 0
-    for i, line in enumerate(lines):
-        if line in ROLES:
-            lines[i] = _unlike_a_role(made, i, at, sources) + line
-        elif i in ends:
-            lines[i] = BARRIER + line
-        at += len(line) + 1
+    roles = [i for i, line in enumerate(lines) if line in ROLES]
+    if roles or ends:
+        kinds = _kinds(made.text, lines) if roles else {}
+        for i in roles:
+            lines[i] = _unlike_a_role(made, i, kinds[i], sources) + lines[i]
+        for i in ends.difference(roles):
+            lines[i] = BARRIER + lines[i]
     return "\n".join(lines)
 
 
-def _unlike_a_role(made: Expanded, line: int, offset: int, sources: Sources) -> str:
-    kind = kind_at(made.text, offset)
+def _kinds(text: str, lines: list[str]) -> dict[int, Kind]:
+    """For each line, what its first character belongs to; the template is gone through once."""
+    found: dict[int, Kind] = {}
+    at, line, starts = 0, 0, []
+    for one in lines:
+        starts.append(at)
+        at += len(one) + 1
+    for kind, _, end in segments(text):
+        while line < len(lines) and starts[line] < end:
+            found[line] = kind
+            line += 1
+    return {i: found.get(i, "text") for i in range(len(lines))}
+
+
+def _unlike_a_role(made: Expanded, line: int, kind: Kind, sources: Sources) -> str:
     if kind == "raw":
         return "{% endraw %}" + BARRIER + "{% raw %}"
     if kind in ("tag", "print"):

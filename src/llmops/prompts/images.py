@@ -9,6 +9,10 @@ SCHEMES = ("https://", "http://", "data:image/")
 DETAILS = ("auto", "low", "high")
 
 
+class ImageError(Exception):
+    """What a template does with an image can't be done."""
+
+
 class Image:
     """What the filter gives; only printing it, alone, puts it into a message."""
 
@@ -19,7 +23,7 @@ class Image:
         self.detail = detail
 
     def __str__(self) -> str:
-        raise TypeError("an image stands alone: {{ photo | image }}")
+        raise ImageError("an image stands alone: {{ photo | image }}")
 
 
 class ImageMark(str):
@@ -32,13 +36,13 @@ class ImageMark(str):
 
 
 def image(url: Any, detail: str = "") -> Image:
-    """The filter: an image by its address. Raises `TypeError` for what isn't one."""
+    """The filter: an image by its address. Raises `ImageError` for what isn't one."""
     if not isinstance(url, str) or not url.startswith(SCHEMES):
-        raise TypeError(f"an image is an address that starts with {', '.join(SCHEMES)}")
+        raise ImageError(f"an image is an address that starts with {', '.join(SCHEMES)}")
     if any(sign <= " " for sign in url):
-        raise TypeError("an image's address has no spaces")
+        raise ImageError("an image's address has no spaces")
     if detail and detail not in DETAILS:
-        raise TypeError(f"an image's detail is {', '.join(DETAILS)}")
+        raise ImageError(f"an image's detail is {', '.join(DETAILS)}")
     return Image(url, detail)
 
 

@@ -23,7 +23,7 @@ _OTHER_NAMES = {
     "bool": "boolean", "dict": "object", "float": "number", "int": "integer", "list": "array", "str": "string",
     "text": "string",
 }  # fmt: skip
-_TAKEN = frozenset("and else false False if in is loop none None not or self true True".split())  # noqa: SIM905
+_TAKEN = frozenset("and else false False if in is loop namespace none None not or range self true True".split())  # noqa: SIM905
 _KEYS = ("default", "description", "enum", "example", "items", "required", "type")
 _NO_DEFAULT = object()
 

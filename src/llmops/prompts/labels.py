@@ -17,6 +17,7 @@ from typing import Any
 
 from llmops.errors import PromptError, did_you_mean
 from llmops.prompts import atomic
+from llmops.prompts.label_edits import FOOTER, is_whole, with_label
 from llmops.prompts.references import LATEST, is_label, parse_reference
 from llmops.prompts.trees import RELEASES, Tree, WorkTree
 from llmops.prompts.writing import flow, scalar
@@ -25,7 +26,7 @@ from llmops.yamlfile import Document, load_yaml
 FILE = f"{RELEASES}/labels.yaml"
 MAX_BEFORE = 20
 MAX_BYTES = 20_000_000
-HEADER = "# Which release each label points at, one line a label. `llmops prompt promote` moves them, and so may you.\n"
+_MARK = "\ufeff"
 _KEYS = ("at", "before", "by", "dataset", "reason", "route", "run", "verdict", "version")
 
 
@@ -78,17 +79,33 @@ def read_labels(tree: Tree) -> Labels:
     return _checked(_document(_text(tree), tree.shown(FILE)))
 
 
+def without_labels(tree: Tree) -> list[tuple[str, str]]:
+    """Prompts that are in the file with no label below them, and where (`file:line`). Raises `PromptError`."""
+    document = _document(_text(tree), tree.shown(FILE))
+    return [(name, document.where((name,))) for name, mine in _checked(document).items() if not mine]
+
+
 def _text(tree: Tree) -> str:
-    data = tree.read(FILE, limit=MAX_BYTES) or b""
+    data = tree.read(FILE, limit=MAX_BYTES)
+    if data is None:
+        return ""
+    where = f"{tree.shown(FILE)}:1"
+    if len(data) > MAX_BYTES:
+        raise PromptError(f"larger than {MAX_BYTES:,} bytes", where=where)
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
+        text = data.decode("utf-8")
     except UnicodeDecodeError:
-        raise PromptError("not UTF-8 text", where=f"{tree.shown(FILE)}:1") from None
+        raise PromptError("not UTF-8 text", where=where) from None
+    if not is_whole(text.removeprefix(_MARK)):
+        where = f"{tree.shown(FILE)}:{len(text.splitlines()) or 1}"
+        hint = f"restore it; if nothing is missing, make this the last line: {FOOTER}"
+        raise PromptError("cut off: labels may be missing", where=where, hint=hint)
+    return text
 
 
 def _document(text: str, shown: str) -> Document:
     try:
-        return load_yaml(text, name=shown, error=PromptError)
+        return load_yaml(text.removeprefix(_MARK), name=shown, error=PromptError)
     except PromptError as problem:
         if "written twice" in problem.message:
             problem.hint = "two branches moved it: keep the line that is right"
@@ -173,71 +190,16 @@ def set_label(tree: WorkTree, name: str, label: Label) -> None:
     text, shown = _text(tree), tree.shown(FILE)
     document = _document(text, shown)
     before = _checked(document)
-    made = _edited(text, document, name, label)
+    mark = _MARK if text.startswith(_MARK) else ""
+    made = with_label(text.removeprefix(mark), document, name, label.name, label.written())
     try:
-        after = _checked(_document(made, shown))
+        after = _checked(_document(made, shown)) if made is not None else {}
     except PromptError as problem:
-        if problem.message.startswith("label"):
+        if problem.message.startswith((f"label {label.name} ", f"label {label.name}:", f"{label.name!r:.70} can't")):
             raise
         after = {}
-    if after != {**before, name: {**before.get(name, {}), label.name: label}}:
+    if made is None or after != {**before, name: {**before.get(name, {}), label.name: label}}:
         where = document.where((name, label.name))
         hint = "write the prompt's name on one line and each label on its own line below it"
         raise PromptError("laid out so that a label can't be changed", where=where, hint=hint)
-    atomic.replace(tree.root / FILE, made.encode())
-
-
-def _edited(text: str, document: Document, name: str, label: Label) -> str:
-    data = document.data or {}
-    lines = text.removesuffix("\n").split("\n") if text else []
-    if name not in data:
-        return _with_prompt(lines, document, name, label)
-    mine = data[name] or {}
-    if label.name in mine:
-        start = document.line((name, label.name)) - 1
-        end = _end_of(start, lines)
-        indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
-        comment = _comment(lines[start]) if end == start + 1 else ""
-        lines[start:end] = [indent + label.written() + comment]
-    else:
-        last = document.line((name, list(mine)[-1])) if mine else document.line((name,))
-        at = _end_of(last - 1, lines) if mine else last
-        lines[at:at] = [_indent(lines, document, name, mine) + label.written()]
-        if not mine:
-            lines[last - 1] = f"{scalar(name)}:"
-    return "\n".join(lines) + "\n"
-
-
-def _with_prompt(lines: list[str], document: Document, name: str, label: Label) -> str:
-    """The lines with a new prompt's in their place by the alphabet."""
-    added = [f"{scalar(name)}:", "  " + label.written()]
-    if not lines:
-        return HEADER + "\n".join(added) + "\n"
-    later = [document.line((other,)) - 1 for other in document.data or {} if other > name]
-    at = min(later, default=len(lines))
-    while later and at and lines[at - 1].startswith("#") and at > 1:
-        at -= 1  # a comment belongs to what is below it
-    lines[at:at] = added
-    return "\n".join(lines) + "\n"
-
-
-def _end_of(start: int, lines: list[str]) -> int:
-    """Behind the last line of what starts on line `start` (from 0): before the next that isn't indented deeper."""
-    own = len(lines[start]) - len(lines[start].lstrip())
-    end = start + 1
-    while end < len(lines) and lines[end].strip() and len(lines[end]) - len(lines[end].lstrip()) > own:
-        end += 1
-    return end
-
-
-def _indent(lines: list[str], document: Document, name: str, mine: Mapping[str, Any]) -> str:
-    if not mine:
-        return "  "
-    line = lines[document.line((name, next(iter(mine)))) - 1]
-    return line[: len(line) - len(line.lstrip())]
-
-
-def _comment(line: str) -> str:
-    """A comment behind a label's value, which stays when the label moves."""
-    _, mark, comment = line.rpartition(" #")
-    return f" {mark.strip()}{comment}" if mark and '"' not in comment and "}" not in comment else ""
+    atomic.replace(tree.root / FILE, (mark + made).encode())

@@ -34,6 +34,8 @@ def has_marks(data: bytes) -> bool:
         return True
     if b"@" in data and b"://" in data:
         return True
+    if b"earer" in data:
+        return True
     return bool(_CAPITAL_A(data)) or _may_assign(data)
 
 
@@ -125,6 +127,7 @@ _PROVIDERS = [
         (r"tvly-(?:dev-|prod-)?([A-Za-z0-9]{24,100})", "a Tavily API key"),
         (r"npm_([A-Za-z0-9]{36,100})", "an npm token"),
         (r"pypi-AgEI([A-Za-z0-9_-]{50,250})", "a PyPI token"),
+        (r"[Bb]earer[ \t]{1,3}([A-Za-z0-9_~+/-]{24,250})(?![A-Za-z0-9._~+/-])", "a bearer token"),
     )
 ]
 _KEY_BLOCK = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")

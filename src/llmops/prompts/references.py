@@ -9,6 +9,7 @@ from llmops.errors import InputError
 from llmops.prompts.parsing import SUFFIX
 
 LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # longer ones are content ids that happen to have no letter
 CONTENT_ID = re.compile(r"[0-9a-f]{12,64}")
 LATEST = "latest"
 RESERVED = frozenset((LATEST, "git", "working"))
@@ -31,8 +32,7 @@ class Reference:
     @property
     def number(self) -> int | None:
         """The version, when it is a release's number."""
-        short = len(self.version) < 12  # longer ones are content ids that happen to have no letter
-        return int(self.version) if short and self.version.isascii() and self.version.isdigit() else None
+        return int(self.version) if NUMBER.fullmatch(self.version) else None
 
     @property
     def is_content_id(self) -> bool:
@@ -44,11 +44,29 @@ class Reference:
         return bool(self.version) and self.number is None and not self.is_content_id
 
 
+def check_name(name: str, where: str = "") -> str:
+    """`name`, if a prompt or skill may be called that: `folder/name`, printable, without `@`, `\\`, `.` and `..` parts.
+
+    Raises `InputError` otherwise.
+    """
+    parts = name.split("/")
+    hint = "write folder/name"
+    if name.endswith(SUFFIX):
+        hint = f"write it without {SUFFIX}"
+    elif parts[0] == "releases":
+        hint = "releases/ holds releases; write name@2 for one"
+    elif not any(part in ("", ".", "..") for part in parts) and not re.search(r"[@\\\"]", name) and name.isprintable():
+        return name
+    raise InputError(f"{name!r:.80} can't be a prompt's name", where=where, hint=hint)
+
+
 def parse_reference(text: str, where: str = "") -> Reference:
     """Take a reference apart. `docs/answer@production@git:main` is what production was at main.
 
     Raises `InputError` for a text that can't be a reference.
     """
+    if not isinstance(text, str):
+        raise InputError(f"a reference is a text, not {type(text).__name__}", where=where, hint="such as docs/answer@2")
     rest, marker, revision = text.partition("@" + GIT)
     name, at, version = rest.partition("@")
     if not name.strip() or (name.startswith("/") and not name.endswith(SUFFIX)):

@@ -15,17 +15,24 @@ from pathlib import Path
 
 from llmops.errors import NotFoundError, PromptError, did_you_mean
 from llmops.prompts import atomic
-from llmops.prompts.parsing import SUFFIX
+from llmops.prompts.parsing import MAX_SOURCE_BYTES, SUFFIX
 from llmops.prompts.reading import Reading
+from llmops.prompts.references import check_name
 from llmops.prompts.trees import RELEASES, Tree, WorkTree
 from llmops.prompts.writing import block
 
 MARK = re.compile(rb"^content_id: ([0-9a-f]{64})\n", re.M)
+# All that may stand above the content id: what names the release, and what is written for people.
+HEAD = re.compile(
+    rb"---\nprompt: ([^\n]+)\nversion: ([0-9]+)\n(?:description: [^\n]*\n)?(?:tags:[^\n]*\n(?:  - [^\n]*\n)*)?"
+    rb"(?:owner: [^\n]*\n)?content_id: ([0-9a-f]{64})\n"
+)
 ATTRIBUTES = """\
 # Releases are the same bytes everywhere. Labels of different prompts, moved in two branches, merge by themselves.
 * -text
 labels.yaml text merge=union
 """
+LF = b"\n"
 ENDINGS = (SUFFIX, ".skill.yaml")
 HINT = "a release never changes: restore the file, and release the change as a new version"
 
@@ -58,12 +65,19 @@ def verified(data: bytes, name: str, version: int, shown: str) -> str:
     if mark is None:
         raise PromptError("not a whole release: it has no content id", where=f"{shown}:1", hint=HINT)
     line = data.count(b"\n", 0, mark.start()) + 1
+    if b"<<<<<<< " in data:
+        where = f"{shown}:{data.count(LF, 0, data.index(b'<<<<<<< ')) + 1}"
+        hint = "two branches released this number: keep one, and release the other's change as the next version"
+        raise PromptError("a merge conflict is left in it", where=where, hint=hint)
     if hashlib.sha256(data[mark.end() :]).hexdigest().encode() != mark[1]:
         message = "not what was released: the text below doesn't match this content id"
         raise PromptError(message, where=f"{shown}:{line}", hint=HINT)
     if not data.startswith(f"---\n{block({'prompt': name, 'version': version})}".encode()):
         message = f"not {name} version {version}: its first lines name another prompt or version"
         raise PromptError(message, where=f"{shown}:2", hint=HINT)
+    if HEAD.match(data) is None:
+        message = "not what was released: only description, tags and owner may stand above the content id"
+        raise PromptError(message, where=f"{shown}:{line}", hint=HINT)
     return mark[1].decode()
 
 
@@ -137,7 +151,7 @@ def release(tree: WorkTree, name: str) -> tuple[Release, bool]:
 
     Raises `PromptError` when the prompt is wrong, and `StoreError` when the file can't be written.
     """
-    file = name + SUFFIX
+    file = check_name(name) + SUFFIX
     if tree.read(file) is None:
         from llmops.prompts.trees import working_names
 
@@ -151,9 +165,22 @@ def release(tree: WorkTree, name: str) -> tuple[Release, bool]:
             return Release(name, last, release_file(name, last), read.content_id), False
         made = Release(name, last + 1, release_file(name, last + 1), read.content_id)
         data = release_text(read, made.version).encode()
+        if len(data) > MAX_SOURCE_BYTES:
+            what = f"with its partials and examples larger than {MAX_SOURCE_BYTES:,} bytes"
+            raise PromptError(what, where=f"{tree.shown(file)}:1")
+        _check_same(tree, read, data, made)
         if not atomic.create(tree.root / made.file, data):
             raise PromptError("released by another process just now; try again", where=tree.shown(made.file))
     return made, True
+
+
+def _check_same(tree: WorkTree, read: Reading, data: bytes, made: Release) -> None:
+    """Read the bytes that are about to be frozen for good; they have to give what the working file gives."""
+    verified(data, made.name, made.version, tree.shown(made.file))
+    again = Reading(tree, made.file, made.name, released=True, data=data)
+    if (again.texts, again.front, again.content_id) != (read.texts, read.front, read.content_id):
+        message = "can't be frozen without a change; please report it with the prompt"
+        raise PromptError(message, where=f"{tree.shown(read.file)}:1")
 
 
 def prepare(root: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from llmops.errors import InputError, PromptError
 from llmops.prompts.checking import check_prompt
 from llmops.prompts.problems import Problem
+from llmops.prompts.references import check_name
 from llmops.prompts.releases import Release, release
 from llmops.prompts.skill_releases import is_skill, release_skill
 from llmops.prompts.skill_rules import lint_skill
@@ -28,6 +29,7 @@ def release_one(store: PromptStore, name: str) -> tuple[Release, bool]:
     tree = WorkTree(store.root)
     if "@" in name:
         raise InputError(f"{name!r:.80}: a working prompt is released, not a version", hint="write the name alone")
+    check_name(name)
     if is_skill(tree, name):
         if name in store.names():
             raise PromptError(f"{name} is a prompt and a skill", hint="rename one of them")

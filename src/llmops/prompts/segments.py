@@ -34,11 +34,6 @@ def segments(template: str) -> Iterator[Segment]:
         yield Segment("text", at, len(template))
 
 
-def kind_at(template: str, offset: int) -> Kind:
-    """What the character at `offset` belongs to."""
-    return next((kind for kind, start, end in segments(template) if start <= offset < end), "text")
-
-
 def _closing(template: str, opening: re.Match[str]) -> tuple[Kind, int]:
     """What an opening opens, and the offset behind its end."""
     sign, end = opening[0], len(template)

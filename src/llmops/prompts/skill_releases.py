@@ -23,7 +23,7 @@ _LINES = re.compile(
 
 
 def manifest_file(name: str, version: int) -> str:
-    """Where a skill's release is described, from the prompts folder; its files are in the folder `version` beside it."""
+    """Where a skill's release is described, from the prompts folder; its files are in the folder beside it."""
     return f"{RELEASES}/{name}/{version}{MANIFEST}"
 
 
@@ -69,7 +69,7 @@ def release_skill(tree: WorkTree, name: str) -> tuple[Release, bool]:
         if last and skill_content(tree, name, last) == content_id:
             return Release(name, last, manifest_file(name, last), content_id), False
         made = Release(name, last + 1, manifest_file(name, last + 1), content_id)
-        _copy(skill, released_folder(tree, name, made.version))
+        _copy(skill, content_id, released_folder(tree, name, made.version))
         about = {"description": skill.description} if skill.description else {}
         text = block({"skill": name, "version": made.version, **about}) + f"content_id: {content_id}\n"
         if not atomic.create(tree.root / made.file, text.encode()):
@@ -77,7 +77,7 @@ def release_skill(tree: WorkTree, name: str) -> tuple[Release, bool]:
     return made, True
 
 
-def _copy(skill: Skill, target: Path) -> None:
+def _copy(skill: Skill, content_id: str, target: Path) -> None:
     """The skill's files at `target`, whole or not at all. A folder without its manifest is what a crash left."""
     draft = target.with_name(f"{atomic.TEMPORARY}{secrets.token_hex(6)}")
     try:
@@ -87,6 +87,10 @@ def _copy(skill: Skill, target: Path) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(skill.folder / file, place)
             shutil.copymode(skill.folder / file, place)
+            with place.open("rb") as copied:
+                os.fsync(copied.fileno())
+        if folder_content_id(draft) != content_id:
+            raise PromptError("changed while it was copied; release it again", where=skill.name)
         if target.exists():
             shutil.rmtree(target)
         os.rename(draft, target)  # noqa: PTH104

@@ -11,7 +11,7 @@ from llmops.prompts.labels import FILE as LABELS
 from llmops.prompts.labels import Label, Labels, read_labels
 from llmops.prompts.parsing import SUFFIX
 from llmops.prompts.reading import Reading
-from llmops.prompts.references import LATEST, Reference, parse_reference
+from llmops.prompts.references import LATEST, Reference, check_name, parse_reference
 from llmops.prompts.releases import find_content, read_release, release_file, versions
 from llmops.prompts.template import FilePrompt, compiled_prompt
 from llmops.prompts.trees import RevisionTree, Tree, WorkTree, is_file, is_inside, working_names
@@ -21,7 +21,7 @@ Stamp = tuple[int, int, int] | None
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where a reference leads: a file, its version (None for a working file), and the label and route that led there."""
+    """Where a reference leads: a file and its version (None for a working file), by which label and route."""
 
     file: str
     version: int | None = None
@@ -95,7 +95,7 @@ class PromptStore:
         name = wanted.name
         if not wanted.version:
             return Found(self._working_file(name, where))
-        self._check_name(name, where)
+        check_name(name, where)
         if wanted.is_content_id:
             return self._by_content(wanted, where)
         version, label, route = wanted.number, "", ""
@@ -183,12 +183,6 @@ class PromptStore:
         """Numbers of a prompt's releases, sorted."""
         return versions(self.tree, name)
 
-    def _check_name(self, name: str, where: str) -> None:
-        parts = name.split("/")
-        if "\0" in name or "\\" in name or ".." in parts or "" in parts or name.endswith(SUFFIX):
-            hint = "a version's name is written without .prompt.md" if name.endswith(SUFFIX) else "write folder/name"
-            raise InputError(f"{name!r:.80} isn't a prompt", where=where, hint=hint)
-
     def _working_file(self, name: str, where: str) -> str:
         """The file of a working prompt, from the prompts folder."""
         if "\0" in name or "\\" in name:
@@ -215,6 +209,10 @@ class PromptStore:
             hint = f"llmops prompt show {name} shows its folder"
             return NotFoundError(f"{name} is a skill, not a prompt", where=where, hint=hint)
         at = f" at {self.revision}" if self.revision else ""
+        known = versions(self.tree, name)
+        if known:
+            hint = f"{name}@latest is release {known[-1]}"
+            return NotFoundError(f"{name} has releases but no working file{at}", where=where, hint=hint)
         if not self.revision and is_file(self.root / (name + SUFFIX)):
             hint = f"llmops prompt release {name} makes version 1"
             return NotFoundError(f"{name} was never released", where=where, hint=hint)
@@ -223,7 +221,7 @@ class PromptStore:
     def _hint(self, name: str) -> str:
         known = self.names()
         if not known:
-            return f"there are no {SUFFIX} files in {self.root.name}/"
+            return f"there are no {SUFFIX} files in {self.tree.shown('') or self.root}"
         close = did_you_mean(name, known)
         if close.startswith("did"):
             return close

@@ -11,7 +11,7 @@ from llmops.errors import LlmopsError, PromptError, did_you_mean
 from llmops.prompts.compiling import TEMPLATE_FILE, Compiled, compile_message
 from llmops.prompts.expanding import Sources
 from llmops.prompts.frontmatter import FrontMatter
-from llmops.prompts.images import content_parts
+from llmops.prompts.images import ImageError, content_parts
 from llmops.prompts.inputs import Input
 from llmops.prompts.parsing import SUFFIX, Role
 from llmops.prompts.reading import FEW_SHOT, Reading
@@ -88,6 +88,9 @@ class FilePrompt:
         `PromptError` when a variable is missing, not declared or of another type than declared, and when the
         template fails or goes over its limits.
         """
+        if variables is not None and not isinstance(variables, Mapping):
+            hint = "render(question=…), or a mapping of names to values"
+            raise PromptError(f"prompt {self.reference}: render takes variables by name", hint=hint)
         given = values if variables is None else {**variables, **values}
         filled = self._values(given)
         made: list[Message] = []
@@ -98,9 +101,17 @@ class FilePrompt:
             except Exception as problem:  # whatever an expression in the template ran into
                 raise self._explain(problem, compiled, given) from problem
             made.append({"role": role, "content": content})
+        if self.front.inputs is None:  # a name the template misses is a better explanation, so that came first
+            self._check_known(given)
         if self.few_shot_at is not None:
             made[self.few_shot_at : self.few_shot_at] = self._few_shot()
         return tuple(made)
+
+    def _check_known(self, given: Mapping[str, Any]) -> None:
+        for name in given:
+            if name not in self.variables:
+                hint = did_you_mean(str(name), self.variables)
+                raise PromptError(f"prompt {self.reference} has no input {name!r:.80}", hint=hint)
 
     def _few_shot(self) -> list[Message]:
         return [{"role": role, "content": row[role]} for row in self.front.few_shot for role in row]
@@ -109,10 +120,7 @@ class FilePrompt:
         values = dict(given)
         declared = self.front.inputs
         if declared is not None:
-            for name in values:
-                if name not in declared:
-                    hint = did_you_mean(str(name), declared)
-                    raise PromptError(f"prompt {self.reference} has no input {name!r:.80}", hint=hint)
+            self._check_known(values)
             for name, one in declared.items():
                 if name not in values:
                     if one.has_default:
@@ -140,7 +148,8 @@ class FilePrompt:
             return PromptError(f"prompt {self.reference}: a value holds half of a surrogate pair, which isn't text")
         if isinstance(problem, RecursionError):
             return PromptError(f"prompt {self.reference}: a value is nested too deeply", where=where)
-        kind = "" if type(problem).__module__.startswith("jinja2") else f"{type(problem).__name__}: "
+        own = isinstance(problem, ImageError) or type(problem).__module__.startswith("jinja2")
+        kind = "" if own else f"{type(problem).__name__}: "
         return PromptError(f"prompt {self.reference}: {kind}{problem}"[:500], where=where)
 
 

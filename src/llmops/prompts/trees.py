@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from llmops.errors import InputError, PromptError
-from llmops.git import GitTree
+from llmops.prompts.git_tree import GitTree
 from llmops.prompts.parsing import MAX_SOURCE_BYTES, SUFFIX
 
 RELEASES = "releases"
@@ -23,7 +23,7 @@ class Tree(Protocol):
     def read(self, name: str, *, where: str = "", limit: int = MAX_SOURCE_BYTES) -> bytes | None:
         """A file's bytes, or None when there is none; at most one more than `limit`.
 
-        Raises `PromptError` when it can't be read or lies outside the folder.
+        Raises `PromptError` when it can't be read, lies outside the folder, or in git is larger than that.
         """
         ...
 
@@ -105,7 +105,7 @@ class RevisionTree:
 
     def read(self, name: str, *, where: str = "", limit: int = MAX_SOURCE_BYTES) -> bytes | None:
         try:
-            return self.git.read(name)
+            return self.git.read(name, limit)
         except InputError as problem:
             raise PromptError(problem.message, where=where, hint=problem.hint) from None
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from llmops.prompts.comparison.values import brief, change, same
 from llmops.prompts.inputs import Input
-from llmops.prompts.values import brief, change, same
 
 Aspect = Literal["added", "removed", "type", "items", "enum", "default", "required", "optional", "text"]
 _ALL = frozenset(("array", "boolean", "fraction", "integer", "null", "object", "string"))

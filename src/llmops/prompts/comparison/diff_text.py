@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from llmops.prompts.diffing import PromptDiff
-from llmops.prompts.message_changes import MessageChange
-from llmops.prompts.values import visible
-from llmops.prompts.words import Block, Segment, line_blocks, new_text, old_text
+from llmops.prompts.comparison.diffing import PromptDiff
+from llmops.prompts.comparison.message_changes import MessageChange
+from llmops.prompts.comparison.values import visible
+from llmops.prompts.comparison.words import Block, Segment, line_blocks, new_text, old_text
 
 Line = tuple[tuple[str, str], ...]
 """Pieces of one line: a style as rich writes it ("" for none), and text without line ends."""

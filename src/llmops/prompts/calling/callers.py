@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmops.errors import InputError, PromptError, did_you_mean
-from llmops.prompts.code_reader import FUNCTION, Reader
-from llmops.prompts.code_values import Load, Render, Values
+from llmops.prompts.calling.code_reader import FUNCTION, Reader
+from llmops.prompts.calling.code_values import Load, Render, Values
+from llmops.prompts.calling.python_code import SUFFIXES, Code, python_files, read_code
 from llmops.prompts.inputs import Input
 from llmops.prompts.problems import Problem
-from llmops.prompts.python_code import SUFFIXES, Code, python_files, read_code
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from llmops.prompts.comparison.words import Segment, line_blocks, tokens, word_diff
 from llmops.prompts.parsing import Role
-from llmops.prompts.words import Segment, line_blocks, tokens, word_diff
 
 Texts = Sequence[tuple[Role, str]]
 Pair = tuple[int | None, int | None]

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from llmops.prompts.schema_changes import schema_changes
-from llmops.prompts.values import brief, change, same, visible
-from llmops.prompts.words import line_blocks
+from llmops.prompts.comparison.schema_changes import schema_changes
+from llmops.prompts.comparison.values import brief, change, same, visible
+from llmops.prompts.comparison.words import line_blocks
 
 if TYPE_CHECKING:
     from llmops.prompts.frontmatter import FrontMatter

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmops.prompts.comparison.message_changes import MessageChange, message_changes
+from llmops.prompts.comparison.setting_changes import SettingChange, metadata_changes, setting_changes
+from llmops.prompts.comparison.variable_changes import VariableChange, variable_changes
 from llmops.prompts.inputs import Input
-from llmops.prompts.message_changes import MessageChange, message_changes
-from llmops.prompts.setting_changes import SettingChange, metadata_changes, setting_changes
-from llmops.prompts.variable_changes import VariableChange, variable_changes
 
 if TYPE_CHECKING:
     from llmops.prompts.template import FilePrompt

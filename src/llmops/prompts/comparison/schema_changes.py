@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmops.prompts.schema_conditions import (
+from llmops.prompts.comparison.schema_conditions import (
     CONDITIONS,
     Finding,
     Kind,
@@ -22,7 +22,7 @@ from llmops.prompts.schema_conditions import (
     type_findings,
     unclear,
 )
-from llmops.prompts.schema_parts import (
+from llmops.prompts.comparison.schema_parts import (
     ASIDE,
     TEXTS,
     Document,
@@ -35,7 +35,7 @@ from llmops.prompts.schema_parts import (
     names,
     split_by_type,
 )
-from llmops.prompts.values import brief, change, same
+from llmops.prompts.comparison.values import brief, change, same
 
 MAX_DEPTH = 100
 MAX_STEPS = 100_000

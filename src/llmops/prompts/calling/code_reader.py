@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from llmops.prompts.scopes import Binding, Known, Place, Scope, Use
+from llmops.prompts.calling.scopes import Binding, Known, Place, Scope, Use
 
 FUNCTION = "load_prompt"
 _FOREIGN = frozenset(["langchain", "langchain_classic", "langchain_community", "langchain_core", "mlflow"])

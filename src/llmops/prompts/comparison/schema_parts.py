@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from llmops.prompts.values import Pair, brief, same
+from llmops.prompts.comparison.values import Pair, brief, same
 
 TEXTS = frozenset(
     ("$comment", "default", "deprecated", "description", "discriminator", "example", "examples", "readOnly", "title",

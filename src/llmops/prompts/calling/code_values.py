@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from llmops.prompts.code_reader import FUNCTION, Reader
-from llmops.prompts.scopes import Binding, Known, Scope
+from llmops.prompts.calling.code_reader import FUNCTION, Reader
+from llmops.prompts.calling.scopes import Binding, Known, Scope
 
 
 @dataclass(frozen=True, slots=True, eq=False)

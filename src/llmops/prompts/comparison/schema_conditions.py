@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from llmops.prompts.schema_parts import ALL, listed, names, type_words, types, value_key, value_types
-from llmops.prompts.values import brief, change, same
+from llmops.prompts.comparison.schema_parts import ALL, listed, names, type_words, types, value_key, value_types
+from llmops.prompts.comparison.values import brief, change, same
 
 Kind = Literal["narrowed", "widened", "changed", "added", "text"]
 Schema = Mapping[str, Any]

@@ -1,0 +1,1 @@
+"""The code that uses prompts: found, checked and typed."""

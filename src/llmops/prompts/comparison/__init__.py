@@ -1,0 +1,1 @@
+"""What differs between two prompts: words, variables, settings and schemas."""
