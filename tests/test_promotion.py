@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from llmops.config import Config
 from llmops.errors import InputError, NotFoundError
-from llmops.promotion import Promoter, lacks
+from llmops.evidence import Wanted, lacks
+from llmops.promotion import Promoter
 from llmops.prompts.calling.callers import Caller
 from llmops.prompts.labels import read_labels
 from llmops.prompts.releases import content_of, release
@@ -18,10 +20,11 @@ from llmops.prompts.store import PromptStore
 from llmops.prompts.trees import WorkTree
 from llmops.runs import Run, make_run
 from llmops.soundness import SuiteUse, caller_problems, check_project
+from llmops.stats.signs import sign_test
 from llmops.types import Case, Failure, GateOutcome, MetricInfo, Output, Result, RunRecord, Score, VariantInfo
 
 PROMPT = "---\ninputs: {question: string, tone: {type: string, default: calm}}\n---\n{{ tone }}: {{ question }} (1)\n"
-PASSED = GateOutcome("token_f1 >= 0.5", "new", "pass", 0.9)
+GATE = "token_f1 >= 0.5"
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def project(tmp_path: Path) -> Config:
     release(WorkTree(root), "docs/answer")
     (root / "docs/answer.prompt.md").write_text(PROMPT.replace("(1)", "(2)"), "utf-8")
     release(WorkTree(root), "docs/answer")
-    return Config(tmp_path, prompts_dir=root, require_evidence=("production",))
+    return Config(tmp_path, prompts_dir=root, require_evidence={"production": ""})
 
 
 def content(project: Config, version: int) -> str:
@@ -41,47 +44,79 @@ def content(project: Config, version: int) -> str:
 
 
 def a_run(
-    variants: dict[str, str], gates: Iterable[GateOutcome] = (PASSED,), errors: int = 0, **changes: object
+    variants: dict[str, str],
+    scores: dict[str, float] | None = None,
+    errors: dict[str, int] | None = None,
+    details: dict[str, dict[str, object]] | None = None,
+    **changes: object,
 ) -> Run:
-    """A finished run of 50 cases; `variants` are content ids by name."""
-    infos = tuple(VariantInfo(name, "prompt", {"content_id": one}) for name, one in variants.items())
+    """A finished run of 50 cases. `variants` are content ids by name; the first of `errors` cases failed."""
+    infos = tuple(
+        VariantInfo(name, "prompt", {"content_id": one, **(details or {}).get(name, {})})
+        for name, one in variants.items()
+    )
+    config = {"gates": [GATE], "path": "evals/answers.yaml", **changes.pop("config", {})}  # type: ignore[dict-item]
     record = RunRecord(
-        "run-1", "suite", "hash", "cases", "fingerprint", infos, (MetricInfo("token_f1"),), cases=50,
-        status="finished", gates=tuple(gates),
+        "run-1", "answers", "hash", "cases", "fingerprint", infos, (MetricInfo("token_f1"),), cases=50,
+        status="finished", config=config,
     )  # fmt: skip
     failure = Failure("timeout", "no answer")
     results = [
-        Result(name, Case(str(i)), Output(error=failure if i < errors else None), scores={"token_f1": Score(0.9)})
+        Result(
+            name,
+            Case(str(i)),
+            Output(error=failure if i < (errors or {}).get(name, 0) else None),
+            scores={"token_f1": Score((scores or {}).get(name, 0.9))},
+        )
         for name in variants
         for i in range(50)
     ]
     return make_run(replace(record, **changes), results)  # type: ignore[arg-type]
 
 
+OVERRIDE = {"overrides": {"model": "other"}}
+
+
 @pytest.mark.parametrize(
-    ("run", "says"),
+    ("changes", "says"),
     [
-        (lambda new, old: a_run({"new": new, "old": old}), ""),
-        (lambda new, old: a_run({"old": old}), "never ran this content"),
-        (lambda new, old: a_run({"new": new}), "didn't compare with what the label holds now"),
-        (lambda new, old: a_run({"new": new, "old": old}, gates=[]), "it has no gates"),
-        (lambda new, old: a_run({"new": new, "old": old}, gates=[replace(PASSED, variant="old")]), "it has no gates"),
-        (lambda new, old: a_run({"new": new, "old": old}, gates=[PASSED, replace(PASSED, outcome="fail")]), "failed"),
-        (lambda new, old: a_run({"new": new, "old": old}, gates=[replace(PASSED, outcome="undecided")]), "undecided"),
-        (lambda new, old: a_run({"new": new, "old": old}, gates=[PASSED, replace(PASSED, variant="old", outcome="fail")]),
-         ""),
-        (lambda new, old: a_run({"new": new, "old": old}, status="interrupted"), "it is interrupted"),
-        (lambda new, old: a_run({"new": new, "old": old}, config={"sample": 5}), "a part of the cases"),
-        (lambda new, old: a_run({"new": new, "old": old}, config={"only": ["tag:easy"]}), "a part of the cases"),
-        (lambda new, old: a_run({"new": new, "old": old}, errors=5), "too many of its cases failed"),
+        ({}, ""),
+        ({"only_old": True}, "never ran this content"),
+        ({"only_new": True}, "didn't compare with what the label holds now"),
+        ({"config": {"gates": []}}, "it has no gates"),
+        ({"config": {"gates": [GATE + " for variant:old"]}}, "it has no gates"),
+        ({"scores": {"new": 0.4, "old": 0.3}}, "gate token_f1 >= 0.5 failed"),
+        ({"scores": {"new": 0.8, "old": 0.9}}, "token_f1 got worse in 50 cases and better in 0"),
+        ({"scores": {"new": 0.9, "old": 0.3}}, ""),
+        ({"scores": {"old": 0.3}, "config": {"gates": [GATE, "token_f1 >= 2"]}}, "gate token_f1 >= 2 failed"),
+        ({"config": {"gates": ["no rule"]}}, "its gates can't be read"),
+        ({"config": {"gates": [GATE + " for tag:hard"]}}, "is undecided"),
+        ({"gates": (GateOutcome("x", "new", "fail"),), "config": {"gates": [GATE]}}, ""),
+        ({"status": "interrupted"}, "it is interrupted"),
+        ({"cases": 60}, "it holds 50 of 60 cases"),
+        ({"config": {"sample": 5}}, "a part of the cases (--sample)"),
+        ({"config": {"only": ["tag:easy"]}}, "a part of the cases (--only)"),
+        ({"config": {"set": ["gates=[]"]}}, "it ran with --set gates"),
+        ({"config": {"set": ["limits.concurrency=2"]}}, ""),
+        ({"errors": {"new": 5}}, "too many of its cases failed"),
+        ({"errors": {"old": 5}}, "too many of its cases failed"),
+        ({"details": {"new": OVERRIDE}}, "didn't run alike"),
+        ({"details": {"new": OVERRIDE, "old": OVERRIDE}}, ""),
+        ({"details": {"old": {"variables": {"contexts": []}}}}, "didn't run alike"),
     ],
-)  # fmt: skip
-def test_evidence_is_a_passed_run_of_this_content_against_what_is_held(project: Config, run: object, says: str) -> None:
+)
+def test_evidence_is_a_passed_run_of_this_content_against_what_is_held(
+    project: Config, changes: dict[str, object], says: str
+) -> None:
     new, old = content(project, 2), content(project, 1)
-    made: Run = run(new, old)  # type: ignore[operator]
-    found = lacks(made, new, old, must_pass=True)
+    variants = {"new": new, "old": old}
+    for name, other in (("only_old", "new"), ("only_new", "old")):
+        if changes.pop(name, False) if name in changes else False:
+            variants.pop(other)
+    made = a_run(variants, **changes)  # type: ignore[arg-type]
+    found = lacks(made, Wanted(new, old))
     assert says in found
-    assert bool(says) == bool(found)
+    assert bool(says) == bool(found), found
     promoter = Promoter(project, "Ann")
     promoter.promote("docs/answer", "production", 1, a_run({"new": old}))
     if says:
@@ -93,16 +128,81 @@ def test_evidence_is_a_passed_run_of_this_content_against_what_is_held(project: 
         promoter.promote("docs/answer", "production", 2, made)
         label = read_labels(WorkTree(project.prompts_dir))["docs/answer"]["production"]
         assert (label.version, label.before) == (2, (1,))
-        assert label.facts["run"] == "run-1"
-        assert label.facts["dataset"] == "fingerprint"
-        assert label.facts["verdict"] == "passed"
+        facts = {key: label.facts[key] for key in ("run", "dataset", "verdict", "content", "by")}
+        assert facts == {
+            "run": "run-1", "dataset": "fingerprint", "verdict": "passed", "content": new[:12], "by": "Ann",
+        }  # fmt: skip
+        assert check_project(project, callers=False).problems == []
+
+
+def test_a_suite_can_be_named_whose_runs_count(project: Config) -> None:
+    made = a_run({"new": content(project, 2)})
+    for suite, problem in [("evals/answers.yaml", ""), ("answers", ""), ("evals/other.yaml", "it is of the suite")]:
+        assert problem in lacks(made, Wanted(content(project, 2), suite=suite))
+
+
+def test_the_newest_run_of_each_suite_that_speaks_decides(project: Config) -> None:
+    new, old = content(project, 2), content(project, 1)
+    both = {"new": new, "old": old}
+    promoter = Promoter(project, "Ann")
+    promoter.promote("docs/answer", "production", 1, a_run({"new": old}))
+    passed, failed = a_run(both, id="passed"), a_run(both, scores={"new": 0.4}, id="failed")
+    narrowed, alone = a_run(both, id="narrowed", config={"sample": 3}), a_run({"new": new}, id="alone")
+    other = a_run({"new": "c" * 64}, id="other")
+
+    def chosen(*runs: Run) -> str:
+        return promoter.search(runs, "docs/answer", "production", None).id
+
+    assert chosen(other, narrowed, alone, passed, failed) == "passed"
+    with pytest.raises(InputError, match="run failed of answers doesn't: gate token_f1 >= 0.5 failed"):
+        chosen(other, failed, passed)
+    assert chosen(failed, a_run(both, id="elsewhere", suite="more")) == "elsewhere"
+    with pytest.raises(InputError, match="no saved run passed with docs/answer version 2 and what production holds"):
+        chosen(other)
+    with pytest.raises(InputError, match="run alone of answers doesn't: it didn't compare"):
+        chosen(alone)
+
+
+def test_labels_that_ask_for_evidence_are_checked(project: Config) -> None:
+    promoter = Promoter(project, "Ann")
+    promoter.promote("docs/answer", "production", 1, a_run({"new": content(project, 1)}))
+    labels = project.prompts_dir / "releases/labels.yaml"
+    text = labels.read_text("utf-8")
+
+    def rules() -> list[str]:
+        return [one.rule for one in check_project(project, callers=False).problems]
+
+    assert rules() == []
+    labels.write_text(text.replace("version: 1", "version: 2"), "utf-8")
+    assert rules() == ["label"]  # the run that is noted is about another content
+    labels.write_text(text.replace(text.partition("production: ")[2].partition("\n")[0], "2"), "utf-8")
+    assert rules() == ["evidence"]
+    labels.write_text(text, "utf-8")
+    both = {"new": content(project, 2), "old": content(project, 1)}
+    promoter.promote("docs/answer", "production", 2, a_run(both))
+    promoter.rollback("docs/answer", "production")
+    assert rules() == []
+
+
+@pytest.mark.parametrize(
+    ("fell", "rose", "p"), [(6, 0, 0.03125), (5, 0, 0.0625), (8, 2, 0.109375), (3, 3, 1.0), (0, 0, 1)]
+)
+def test_the_sign_test_is_exact(fell: int, rose: int, p: float) -> None:
+    assert sign_test(fell, rose) == pytest.approx(p)
+    assert sign_test(rose, fell) == sign_test(fell, rose)
+
+
+def test_the_sign_test_for_many_pairs_is_close_to_the_exact_one() -> None:
+    exact = 2 * sum(math.comb(1200, k) for k in range(561)) / 2**1200
+    assert sign_test(560, 640) == pytest.approx(exact, abs=1e-3)
+    assert 0 < sign_test(100_000, 0) < 1e-300
 
 
 def test_other_labels_move_freely_and_keep_what_a_run_said(project: Config) -> None:
     promoter = Promoter(project, "Ann")
     assert promoter.promote("docs/answer", "staging", None, None).new == 2
     assert not promoter.promote("docs/answer", "staging", 2, None).changed
-    failed = a_run({"new": content(project, 1)}, gates=[replace(PASSED, outcome="fail")])
+    failed = a_run({"new": content(project, 1)}, scores={"new": 0.4})
     assert promoter.promote("docs/answer", "staging", 1, failed).facts["verdict"] == "not passed"
     with pytest.raises(InputError, match="it never ran this content"):
         promoter.promote("docs/answer", "staging", 2, failed)
@@ -128,6 +228,10 @@ def test_a_promotion_that_breaks_a_caller_is_refused(project: Config) -> None:
     promoter = Promoter(project, "Ann")
     promoter.promote("docs/answer", "staging", 1, None)
     promoter.route("docs/answer", "live", {"staging": 50, "1": 50})
+    with pytest.raises(InputError, match="asks for evidence, and a route has none"):
+        promoter.route("docs/answer", "production", {"1": 100})
+    with pytest.raises(InputError, match="staging of docs/answer holds version 1"):
+        promoter.route("docs/answer", "staging", {"1": 100})
     text = PROMPT.replace("question", "query")
     (project.prompts_dir / "docs/answer.prompt.md").write_text(text, "utf-8")
     release(WorkTree(project.prompts_dir), "docs/answer")
@@ -139,7 +243,12 @@ def test_a_promotion_that_breaks_a_caller_is_refused(project: Config) -> None:
     with pytest.raises(InputError, match="has no variable 'question'") as caught:
         promoter.promote("docs/answer", "staging", 3, None)
     assert caught.value.where == "app.py:3"
+    with pytest.raises(InputError, match="would break a caller of live"):
+        promoter.route("docs/answer", "live", {"3": 100})
     assert promoter.promote("docs/answer", "staging", 3, None, force=True).new == 3
+    assert promoter.promote("docs/answer", "staging", 2, None).new == 2
+    code.write_text(code.read_text().replace("question=", "other="), "utf-8")
+    assert promoter.promote("docs/answer", "staging", 1, None).new == 1  # broken before is no reason
 
 
 def problems(project: Config, *code: Caller, suites: Iterable[SuiteUse] = ()) -> list[str]:

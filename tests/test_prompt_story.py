@@ -185,7 +185,7 @@ def test_against_a_revision_compares_with_the_prompt_as_it_was(project: Project)
     said = project.run("eval", "evals/answers.yaml", "--against", "origin/main", exits=2).stderr
     assert "git knows no revision 'origin/main'" in said
     said = project.run("eval", "evals/answers.yaml", "--against", "staging", exits=2).stderr
-    assert "neither a label of the suite's prompts nor a git revision" in said
+    assert "neither a version or label of the suite's prompts nor a git revision" in said
 
 
 def test_gates_judge_the_candidate_not_what_was_there_before(project: Project) -> None:

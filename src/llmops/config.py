@@ -21,7 +21,8 @@ _KEYS = ("store", "prompts", "backends", "require_evidence")
 class Config:
     """Settings of a project. `store` is a path or URL, or empty for the default; `backends` are named short forms.
 
-    `require_evidence` are labels that a prompt gets only with a passing run. `secrets` are values from the
+    `require_evidence` are labels that a prompt gets only with a passing run, each with the suite the run has to be of
+    (empty: any). `secrets` are values from the
     environment that must not be shown.
     """
 
@@ -31,7 +32,7 @@ class Config:
     backends: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
     secrets: tuple[str, ...] = ()
-    require_evidence: tuple[str, ...] = ()
+    require_evidence: Mapping[str, str] = field(default_factory=dict)
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -92,13 +93,16 @@ def _place(data: Mapping[str, Any], key: str, root: Path, document: Document) ->
         raise ConfigError(f"{key}: nobody's home is {value!r}", where=document.where((key,))) from None
 
 
-def _labels(value: Any, document: Document) -> tuple[str, ...]:
+def _labels(value: Any, document: Document) -> Mapping[str, str]:
     if value is None:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
-        where = document.where(("require_evidence",))
-        raise ConfigError("require_evidence is a list of labels", where=where, hint="require_evidence: [production]")
-    return tuple(value)
+        return {}
+    if isinstance(value, list) and all(isinstance(label, str) for label in value):
+        return dict.fromkeys(value, "")
+    if isinstance(value, dict) and all(isinstance(suite, str) for suite in value.values()):
+        return value
+    hint = "require_evidence: [production], or {production: evals/answers.yaml}"
+    where = document.where(("require_evidence",))
+    raise ConfigError("require_evidence is a list of labels, or labels with suites", where=where, hint=hint)
 
 
 def _backends(value: Any, document: Document) -> Mapping[str, Any]:

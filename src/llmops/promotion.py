@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,16 +13,17 @@ from typing import Any
 from llmops import git
 from llmops.config import Config
 from llmops.errors import InputError, NotFoundError
+from llmops.evidence import Wanted, failed, has_run, lacks, unsuited, verdict
+from llmops.identity import SHORT
 from llmops.prompts import atomic
 from llmops.prompts.labels import MAX_BEFORE, Label, set_label
-from llmops.prompts.references import is_label
+from llmops.prompts.references import check_name, is_label
 from llmops.prompts.releases import content_of, prepare
 from llmops.prompts.skill_releases import is_skill
 from llmops.prompts.store import PromptStore
 from llmops.prompts.trees import RELEASES, WorkTree
-from llmops.runs import Run, too_many_errors
+from llmops.runs import Run
 from llmops.soundness import broken_callers
-from llmops.types import RunRecord
 
 
 @dataclass(frozen=True)
@@ -56,33 +57,65 @@ class Promoter:
         the run isn't any, when a run is given that never scored this content, and, unless `force`, when code or a
         suite that uses the label would break.
         """
+        check_name(name)
         _check_label(label)
         version = self._version(name, version)
         content = content_of(self.tree, name, version)
         skill = is_skill(self.tree, name, version)
-        for problem in [] if force or skill else broken_callers(self.store, self.config.root, name, label, version)[:1]:
-            what = f"{name} version {version} would break a caller of {label}: {problem.message}"
-            raise InputError(what, where=problem.where, hint="change the caller first, or promote with --force")
+        if not force and not skill:
+            self._check_callers(name, label, version)
         with atomic.one_at_a_time(self._releases()):
             old = self.store.labels().get(name, {}).get(label)
-            if old is not None and old.route:
-                hint = "llmops prompt route changes it"
-                raise InputError(f"{label} of {name} is a route", where=old.where, hint=hint)
             if old is not None and old.version == version:
                 return Move(name, label, version, version, changed=False, facts=old.facts, notes=self._notes(name))
-            held = self._held(name, old)
             facts = self._facts(reason)
             if not skill:  # a skill has no suite yet that could be evidence
-                facts |= self._evidence(name, label, version, content, held, run)
+                facts |= self._evidence(name, label, version, old, run)
+            facts["content"] = content[:SHORT]
             before = () if old is None or old.version is None else (*old.before, old.version)[-MAX_BEFORE:]
             set_label(self.tree, name, Label(label, version, before=before, facts=facts))
         return Move(name, label, old.version if old else None, version, facts=facts, notes=self._notes(name))
 
-    def justifies(self, run: Run, name: str, label: str, version: int | None) -> bool:
-        """True when a run is evidence enough to point a label at a version."""
+    def _check_callers(self, name: str, label: str, version: int) -> None:
+        """Raise for the first caller that the version would break and that isn't broken already."""
+        old = self.store.labels().get(name, {}).get(label)
+        held = old.version if old is not None else None
+        for problem in broken_callers(self.store, self.config.root, name, label, version, held)[:1]:
+            what = f"{name} version {version} would break a caller of {label}: {problem.message}"
+            raise InputError(what, where=problem.where, hint="change the caller first, or use --force")
+
+    def needs_evidence(self, name: str, label: str, version: int | None) -> bool:
+        """True when a promotion would be refused without a run."""
         held = self.store.labels().get(name, {}).get(label)
-        content = content_of(self.tree, name, self._version(name, version))
-        return not lacks(run, content, self._held(name, held), must_pass=True)
+        version = self._version(check_name(name), version)
+        moves = held is None or held.version != version
+        return moves and label in self.config.require_evidence and not is_skill(self.tree, name, version)
+
+    def search(self, runs: Iterable[Run], name: str, label: str, version: int | None) -> Run:
+        """The run that is evidence for a promotion: of each suite the newest that speaks of it counts, newest first.
+
+        Raises `InputError`, which says what the newest run lacks, when there is none.
+        """
+        wanted = self._wanted(name, label, self._version(name, version), self.store.labels().get(name, {}).get(label))
+        decided: set[str] = set()
+        reason = ""
+        for run in runs:
+            record = run.record
+            if not has_run(record, wanted.content) or record.suite in decided:
+                continue
+            problem = unsuited(record, wanted)
+            if not problem:
+                decided.add(record.suite)
+                problem = failed(run, wanted)
+            if not problem:
+                return run
+            reason = reason or f"; run {record.id} of {record.suite} doesn't: {problem}"
+        what = missing_evidence(name, label, self._version(name, version), bool(wanted.held))
+        raise InputError(f"{what}{reason}", hint=_how(name, label, wanted))
+
+    def _wanted(self, name: str, label: str, version: int, held: Label | None) -> Wanted:
+        suite = self.config.require_evidence.get(label, "")
+        return Wanted(content_of(self.tree, name, version), self._held(name, held), suite)
 
     def _held(self, name: str, label: Label | None) -> str:
         """The content id that a label holds, or empty."""
@@ -93,31 +126,43 @@ class Promoter:
 
         Raises `NotFoundError` when the prompt has no such label, `InputError` when nothing is known from before.
         """
+        check_name(name)
         self.store.label(name, label)
         with atomic.one_at_a_time(self._releases()):
             old = self.store.label(name, label)
             if not old.before:
-                hint = f"llmops prompt promote {name} --to {label} --version N points it anywhere"
-                raise InputError(f"{label} of {name} held nothing before", where=old.where, hint=hint)
+                raise _nothing_before(name, old)
             version = old.before[-1]
-            content_of(self.tree, name, version)
-            facts = self._facts(reason or f"rolled back from {old.version}")
+            content = content_of(self.tree, name, version)[:SHORT]
+            facts = self._facts(reason) | {"rolled_back": old.version, "content": content}
             set_label(self.tree, name, Label(label, version, before=old.before[:-1], facts=facts))
         return Move(name, label, old.version, version, facts=facts)
 
-    def route(self, name: str, label: str, shares: Mapping[str, float]) -> Move:
-        """Make a label a route: shares of traffic, in percent, by label or version. Raises `InputError`."""
+    def route(self, name: str, label: str, shares: Mapping[str, float], *, force: bool = False) -> Move:
+        """Make a label a route: shares of traffic, in percent, by label or version.
+
+        Raises `InputError` for a label that asks for evidence or holds a version, and, unless `force`, when a caller
+        of it would break with one of the versions.
+        """
+        check_name(name)
         _check_label(label)
+        if label in self.config.require_evidence:
+            hint = "route another label: --to live"
+            raise InputError(f"{label} asks for evidence, and a route has none", hint=hint)
+        held = self.store.labels().get(name, {}).get(label)
+        if held is not None and held.version is not None:
+            hint = "code that loads it gives no key; route another label: --to live"
+            raise InputError(f"{label} of {name} holds version {held.version}", where=held.where, hint=hint)
         for target in shares:
             if target.isdigit():
-                self._version(name, int(target))
+                version = self._version(name, int(target))
             else:
-                self.store.label(name, target)
+                version = self.store.label(name, target).version or 0
+            if version and not force:
+                self._check_callers(name, label, version)
         with atomic.one_at_a_time(self._releases()):
-            old = self.store.labels().get(name, {}).get(label)
-            facts = self._facts("")
-            set_label(self.tree, name, Label(label, route=dict(shares), facts=facts))
-        return Move(name, label, old.version if old else None, None, facts=facts)
+            set_label(self.tree, name, Label(label, route=dict(shares), facts=self._facts("")))
+        return Move(name, label, None, None, facts={**self._facts(""), "route": dict(shares)})
 
     def _releases(self) -> Path:
         prepare(self.tree.root)
@@ -147,19 +192,21 @@ class Promoter:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return {"at": now, "by": self.by, **({"reason": reason} if reason else {})}
 
-    def _evidence(
-        self, name: str, label: str, version: int, content: str, held: str, run: Run | None
-    ) -> dict[str, Any]:
-        if run is None:
-            if label in self.config.require_evidence:
-                raise InputError(missing_evidence(name, label, version, bool(held)), hint=_how(name, label, bool(held)))
-            return {}
+    def _evidence(self, name: str, label: str, version: int, held: Label | None, run: Run | None) -> dict[str, Any]:
+        wanted = self._wanted(name, label, version, held)
         required = label in self.config.require_evidence
-        problem = lacks(run, content, held if required else "", must_pass=required)
+        if run is None:
+            if required:
+                what = missing_evidence(name, label, version, bool(wanted.held))
+                raise InputError(what, hint=_how(name, label, wanted))
+            return {}
+        problem = lacks(run, wanted) if required else ""
+        if not has_run(run.record, wanted.content):
+            problem = "it never ran this content"
         if problem:
             what = f"run {run.id} doesn't justify {name} version {version} as {label}: {problem}"
-            raise InputError(what, hint=_how(name, label, bool(held)))
-        return {"run": run.id, "dataset": run.record.fingerprint, "verdict": verdict(run, content)}
+            raise InputError(what, hint=_how(name, label, wanted))
+        return {"run": run.id, "dataset": run.record.fingerprint, "verdict": verdict(run, wanted.content)}
 
 
 def missing_evidence(name: str, label: str, version: int, compared: bool) -> str:
@@ -168,48 +215,20 @@ def missing_evidence(name: str, label: str, version: int, compared: bool) -> str
     return f"{label} asks for evidence: no saved run passed with {name} version {version}{against}"
 
 
-def _how(name: str, label: str, compared: bool) -> str:
-    against = f" --against {label}" if compared else ""
-    return f"llmops eval a suite with {name}{against}, with gates, then promote with --run"
+def _how(name: str, label: str, wanted: Wanted) -> str:
+    against = f" --against {label}" if wanted.held else ""
+    suite = wanted.suite or f"a suite with {name}"
+    return f"llmops eval {suite}{against}, with gates, then promote"
 
 
-def lacks(run: Run, content: str, held: str, *, must_pass: bool) -> str:
-    """What a run lacks as evidence for a content, against what the label holds (empty: nothing); empty when nothing.
-
-    It has to have scored exactly this content and, in the same run, exactly the content that is held. To pass, it
-    has to be finished, on all cases, with gates on the candidate that all held and hardly a failed case.
-    """
-    record = run.record
-    mine = _variants(record, content)
-    if not mine:
-        return "it never ran this content"
-    if held and not _variants(record, held):
-        return "it didn't compare with what the label holds now"
-    if not must_pass:
-        return ""
-    if record.status != "finished":
-        return f"it is {record.status}"
-    narrowed = [key for key in ("only", "sample") if record.config.get(key)]
-    if narrowed:
-        return f"it ran on a part of the cases (--{narrowed[0]})"
-    gates = [gate for gate in record.gates if gate.variant in mine]
-    if not gates:
-        return "it has no gates, so nothing says that it passed"
-    failed = [gate for gate in gates if gate.outcome != "pass"]
-    if failed:
-        return f"gate {failed[0].rule} {'failed' if failed[0].outcome == 'fail' else 'is undecided'}"
-    if set(too_many_errors(record, run.aggregate)).intersection(mine):
-        return "too many of its cases failed"
-    return ""
-
-
-def verdict(run: Run, content: str) -> str:
-    """What a run said of a content, in a word for the label's line."""
-    return "not passed" if lacks(run, content, "", must_pass=True) else "passed"
-
-
-def _variants(record: RunRecord, content: str) -> set[str]:
-    return {info.name for info in record.variants if info.details.get("content_id") == content}
+def _nothing_before(name: str, label: Label) -> InputError:
+    if label.route:
+        hint = f"llmops prompt route {name} --to {label.name} … changes it"
+        return InputError(f"{label.name} of {name} is a route", where=label.where, hint=hint)
+    hint = f"llmops prompt promote {name} --to {label.name} --version N points it anywhere"
+    if came := label.facts.get("rolled_back"):
+        hint = f"it was rolled back from {came}; {hint}"
+    return InputError(f"{label.name} of {name} held nothing before", where=label.where, hint=hint)
 
 
 def _check_label(label: str) -> None:

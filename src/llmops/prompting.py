@@ -20,23 +20,24 @@ def load_prompt(
 
     `docs/answer` is the working file, `docs/answer@production` what a label points at; `@2`, `@latest`, a content id
     and `@git:<revision>` name other versions. `key` decides, always alike, where a label is a route that shares
-    traffic between versions. What was loaded stays until `reload`. Threads may call it.
+    traffic between versions. What was loaded stays until a call with `reload`, which looks at the files again.
+    Threads may call it.
 
     `load_prompt("docs/answer").render(question="…")` gives its messages. Raises `PromptError` and `NotFoundError`.
     """
-    return prompt_store(root, reload).load(reference, key=key)
+    return prompt_store(root).load(reference, key=key, again=reload)
 
 
-def prompt_store(root: str | Path | None = None, reload: bool = False) -> PromptStore:
-    """The store of the project's prompts, or of those under `root`; one for each folder and way of loading."""
-    wanted = (os.getcwd(), "" if root is None else str(root), reload)  # noqa: PTH109  (Path.cwd takes 5 µs)
+def prompt_store(root: str | Path | None = None) -> PromptStore:
+    """The store of the project's prompts, or of those under `root`; one for each folder."""
+    wanted = (os.getcwd(), "" if root is None else str(root))  # noqa: PTH109  (Path.cwd takes 5 µs)
     store = _PROMPTS.get(wanted)
     if store is None:
         from llmops.prompts.store import PromptStore
 
         folder = Path(root) if root is not None else load_config(Path.cwd()).prompts_dir
-        store = _PROMPTS.setdefault(wanted, PromptStore(folder, watch=reload))
+        store = _PROMPTS.setdefault(wanted, PromptStore(folder, watch=False))
     return store
 
 
-_PROMPTS: dict[tuple[str, str, bool], PromptStore] = {}
+_PROMPTS: dict[tuple[str, str], PromptStore] = {}

@@ -16,6 +16,8 @@ from llmops.runs import Run, open_saved
 from llmops.store.database import Store
 from llmops.types import Case, Result, RunRecord, RunStatus, Sample
 
+CHOSEN = ("only", "sample", "variants", "against", "counterparts")  # which cases and variants a run has
+
 
 class Rescoring:
     """A saved run scored again with a suite's metrics and gates; nothing is generated."""
@@ -28,8 +30,12 @@ class Rescoring:
         """A new run with the old one's outputs. Cases come from the suite's dataset where it still has them."""
         evaluation, old = self.evaluation, self.old.record
         metrics = evaluation.assembly.metrics
+        fresh = evaluation.new_record()
+        kept = {key: old.config[key] for key in CHOSEN if key in old.config}
         record = replace(
-            evaluation.new_record(),
+            fresh,
+            config={**fresh.config, **kept},
+            seed=old.seed,
             variants=old.variants,
             baseline=old.baseline,
             repeats=old.repeats,
@@ -52,7 +58,9 @@ class Rescoring:
 
             with _ended_on_error(store, record), store.writer(record.id) as writer:
                 asyncio.run(score_all(writer.put))
-            gates = decide(evaluation.assembly.gates, aggregate, [variant.name for variant in old.variants])
+            counterparts = old.config.get("counterparts") or {}
+            candidates = [variant.name for variant in old.variants if variant.name not in counterparts]
+            gates = decide(evaluation.assembly.gates, aggregate, candidates)
             status = old.status if old.status in ("finished", "stopped") else "stopped"
             record = store.update_run(record.id, status=status, ended_at=now(), gates=gates)
         return open_saved(evaluation.location, record, aggregate)

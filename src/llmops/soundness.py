@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,18 @@ from llmops.errors import InputError, LlmopsError, PromptError
 from llmops.prompts.calling.callers import Caller, check_callers, find_callers
 from llmops.prompts.checking import Checked, check_store
 from llmops.prompts.inputs import Input
+from llmops.prompts.labels import read_labels
 from llmops.prompts.problems import Problem
 from llmops.prompts.references import Reference, parse_reference
+from llmops.prompts.releases import content_of, release_file
 from llmops.prompts.store import PromptStore
+from llmops.prompts.template import FilePrompt
+from llmops.prompts.trees import WorkTree
 from llmops.yamlfile import Document, load_yaml
 
 SCOPES = (".agents/skills", ".claude/skills")
 MAX_SUITE_BYTES = 5_000_000
+MAX_CASES = 200
 
 
 def check_project(config: Config, *, callers: bool = True) -> Checked:
@@ -56,18 +62,19 @@ Declared = Callable[[str], Mapping[str, Input] | None]
 
 
 def caller_problems(store: PromptStore, code: Iterable[Caller], suites: Iterable[SuiteUse]) -> list[Problem]:
-    """What is wrong with callers, each problem once."""
-    code, suites = list(code), list(suites)
+    """What is wrong with callers, each problem once; a route is checked for each version it may give."""
+    code = [arm for one in code for arm in _arms(store, one)]
+    suites = list(suites)
 
     def declared(reference: str) -> Mapping[str, Input] | None:
-        return store.load(reference, key="").front.inputs
+        return taken(store.load(reference))
 
     def coming(reference: str) -> Mapping[str, Input] | None:
         wanted = parse_reference(reference)
         if not wanted.is_movable or wanted.revision:
             return None
         try:
-            return store.load(wanted.name).front.inputs
+            return taken(store.load(wanted.name))
         except InputError:  # no working file, or a broken one: said elsewhere
             return None
 
@@ -80,6 +87,32 @@ def caller_problems(store: PromptStore, code: Iterable[Caller], suites: Iterable
     return list(found.values())
 
 
+def taken(prompt: FilePrompt) -> Mapping[str, Input]:
+    """What a prompt can be given: its inputs, or when it declares none the variables it uses, none of them required."""
+    if prompt.front.inputs is not None:
+        return prompt.front.inputs
+    return {name: Input(name, required=False) for name in prompt.variables}
+
+
+def _arms(store: PromptStore, caller: Caller) -> list[Caller]:
+    """A caller of a route as callers of each version it may get."""
+    wanted = _parsed(caller.reference)
+    try:
+        route = store.labels().get(wanted.name, {}).get(wanted.version) if wanted and not wanted.revision else None
+    except InputError:  # said elsewhere
+        return [caller]
+    if wanted is None or route is None or not route.route:
+        return [caller]
+    return [replace(caller, reference=str(Reference(wanted.name, target))) for target in route.route]
+
+
+def _parsed(reference: str) -> Reference | None:
+    try:
+        return parse_reference(reference)
+    except InputError:
+        return None
+
+
 def _or_none(find: Declared, reference: str) -> Mapping[str, Input] | None:
     try:
         return find(reference)
@@ -87,15 +120,25 @@ def _or_none(find: Declared, reference: str) -> Mapping[str, Input] | None:
         return None
 
 
-def broken_callers(store: PromptStore, root: Path, name: str, label: str, version: int) -> list[Problem]:
-    """Callers of a label, or of a route through it, that the version it is about to hold would break."""
+def broken_callers(
+    store: PromptStore, root: Path, name: str, label: str, version: int, held: int | None = None
+) -> list[Problem]:
+    """Callers of a label, or of a route through it, that the version it is about to hold would break.
+
+    Those that break with the version it holds already are not among them.
+    """
     labels = store.labels().get(name, {})
     routes = {route.name for route in labels.values() if label in route.route}
     wanted = {str(Reference(name, one)) for one in (label, *routes)}
-    inputs = store.load(f"{name}@{version}").front.inputs
     code = [one for one in find_callers(root) if one.reference in wanted]
-    suites = [use.caller(inputs) for use in suite_uses(root) if use.reference in wanted]
-    return check_callers([*code, *suites], lambda _: inputs)
+    suites = [use for use in suite_uses(root) if use.reference in wanted]
+
+    def broken(number: int) -> list[Problem]:
+        inputs = taken(store.load(f"{name}@{number}"))
+        return check_callers([*code, *(use.caller(inputs) for use in suites)], lambda _: inputs)
+
+    before = broken(held) if held is not None else []
+    return [problem for problem in broken(version) if problem not in before]
 
 
 def _check_skills(config: Config, found: Checked) -> None:
@@ -104,9 +147,40 @@ def _check_skills(config: Config, found: Checked) -> None:
 
     folders = find_skills(config.prompts_dir)
     found.skills = len(folders)
+    found.problems += _unproven(config)
     if folders:
         scopes = [config.root / scope for scope in SCOPES]
         found.problems += lint_skills(folders, config.prompts_dir, scopes)
+
+
+def _unproven(config: Config) -> Iterator[Problem]:
+    """Labels that ask for evidence and hold a version without it, or with that of another content."""
+    tree = WorkTree(config.prompts_dir)
+    try:
+        labels = read_labels(tree)
+    except InputError:  # said elsewhere
+        return
+    for name, mine in labels.items():
+        for label in mine.values():
+            if label.version is None or tree.read(release_file(name, label.version)) is None:
+                continue
+            noted = str(label.facts.get("content", ""))
+            if noted and not _content(tree, name, label.version).startswith(noted):
+                message = f"{label.name} of {name}: what is noted isn't about the content of version {label.version}"
+                hint = f"llmops prompt promote notes it anew; or write {label.name}: {label.version}"
+                yield Problem(label.where, message, hint, "label")
+            proven = label.facts.get("verdict") == "passed" and label.facts.get("run")
+            if label.name in config.require_evidence and not proven and "rolled_back" not in label.facts:
+                message = f"{label.name} of {name} asks for evidence, and holds version {label.version} without any"
+                hint = f"llmops prompt promote {name} --to {label.name} finds the run that is"
+                yield Problem(label.where, message, hint, "evidence")
+
+
+def _content(tree: WorkTree, name: str, version: int) -> str:
+    try:
+        return content_of(tree, name, version)
+    except InputError:  # said elsewhere
+        return ""
 
 
 def suite_uses(root: Path) -> Iterator[SuiteUse]:
@@ -142,16 +216,17 @@ def _prompt_of(form: Any) -> str:
 
 
 def _columns(document: Document, path: Path) -> frozenset[str] | None:
-    """The names a dataset's first case has; None when they can't be told."""
+    """The names that a dataset's first cases all have; None when they can't be told."""
     spec = document.data.get("dataset")
     place = spec.get("path") if isinstance(spec, Mapping) else spec
     fields = spec.get("fields") if isinstance(spec, Mapping) else None
     if not isinstance(place, str) or "${" in place:
         return None
     try:
-        case = next(iter(open_dataset(path.parent / place, fields=fields)), None)
+        cases = list(islice(open_dataset(path.parent / place, fields=fields), MAX_CASES))
     except (LlmopsError, OSError):
         return None
-    if case is None:
+    if not cases:
         return None
-    return frozenset(map(str, case.inputs)) | ({"contexts"} if case.contexts else set())
+    names = [frozenset(map(str, case.inputs)) | ({"contexts"} if case.contexts else set()) for case in cases]
+    return frozenset.intersection(*names)

@@ -48,12 +48,12 @@ def evaluate(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be called; call nothing.")] = False,
     changed: Annotated[
-        str, typer.Option(help="Only suites whose files changed since this git revision.", metavar="REF")
-    ] = "",
+        str | None, typer.Option(help="Only suites whose files changed since this git revision.", metavar="REF")
+    ] = None,
     against: Annotated[
-        str,
+        str | None,
         typer.Option(help="Also run each prompt as of this git revision or label: the baseline.", metavar="REF"),
-    ] = "",
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Finish the latest run that didn't end.")] = False,
     run: Annotated[str, typer.Option(help="With --resume: which run.", metavar="RUN")] = "",
     retry_errors: Annotated[
@@ -85,6 +85,9 @@ def evaluate(
     from llmops.assembly import Selection
     from llmops.evaluation import RunOptions
 
+    for flag, ref in (("--changed", changed), ("--against", against)):
+        if ref is not None and not ref.strip():
+            raise InputError(f"{flag} names no revision", hint="is the variable that holds it empty?")
     narrowing = {"--only": only, "--sample": sample, "--variant": variant, "--changed": changed, "--against": against}
     narrowed = next((flag for flag, value in narrowing.items() if value), "")
     _check_flags(record, replay, cache, refresh, resume, run, retry_errors, narrowed)
@@ -98,7 +101,7 @@ def evaluate(
         if resume:
             evaluations = _resumed(suites or [], options, run, set_ or [])
         else:
-            evaluations = _fresh(_chosen(suites or [], changed, set_ or []), options, set_ or [], against)
+            evaluations = _fresh(_chosen(suites or [], changed or "", set_ or []), options, set_ or [], against or "")
     if dry_run:
         _dry_run(evaluations, as_json)
         return

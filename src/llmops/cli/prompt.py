@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops.cli.terminal import AsJson, out, print_json, say
+from llmops.cli.terminal import AsJson, harmless, out, print_json, say
 from llmops.errors import EXIT_GATE_FAILED
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _print_rows(rows: Sequence[Listed]) -> None:
             )
         else:
             text = "\n  ".join((line[0], f"newest {line[1]}, {line[2] or 'no labels'}", line[3]))
-        typer.echo("\n".join(printable(one, one_line=True) for one in text.rstrip().split("\n")))
+        typer.echo("\n".join(harmless(one) for one in text.rstrip().split("\n")))
 
 
 def _labels(labels: Mapping[str, str]) -> str:

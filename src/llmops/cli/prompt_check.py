@@ -78,8 +78,10 @@ def types(
     if output.suffix != ".py":
         raise InputError(f"--output {output} is no Python module", hint="such as src/app/prompts.py")
     found = store()
+    current = output.read_text("utf-8", "replace") if output.is_file() else ""
+    if current and "llmops prompt types" not in current[:500]:
+        raise InputError(f"{output} wasn't written by this command", hint="name another file, or delete it first")
     text = typed_module(_references(found), command=f"llmops prompt types --output {output.as_posix()}")
-    current = output.read_text("utf-8") if output.is_file() else ""
     if check:
         if current != text:
             raise InputError(f"{output} is out of date", hint=f"llmops prompt types --output {output}")
@@ -97,16 +99,26 @@ def _all(write: Callable[[str], object], text: str) -> None:
 
 
 def _references(found: PromptStore) -> Mapping[str, Mapping[str, Input] | None]:
-    """Every reference that code may write, with what it declares: working files, versions, labels, latest."""
+    """Every reference that code may write, with what it declares: working files, versions, labels, latest.
+
+    Skills aren't prompts. A route is left out when its versions declare different inputs.
+    """
+    from llmops.prompts.skill_finding import names_a_skill
+
     references: dict[str, Mapping[str, Input] | None] = {}
     labels = found.labels()
     for name in found.names():
         references[name] = found.load(name).front.inputs
     for name in sorted({*found.names(), *labels}):
+        if names_a_skill(found, name):
+            continue
         known = found.versions(name)
-        wanted = [*map(str, known), *labels.get(name, {}), *(["latest"] if known else [])]
-        for version in wanted:
-            references[f"{name}@{version}"] = found.load(f"{name}@{version}", key="").front.inputs
+        for version in [*map(str, known), *labels.get(name, {}), *(["latest"] if known else [])]:
+            label = labels.get(name, {}).get(version)
+            arms = [f"{name}@{target}" for target in label.route] if label and label.route else [f"{name}@{version}"]
+            declared = [found.load(arm).front.inputs for arm in arms]
+            if all(one == declared[0] for one in declared):
+                references[f"{name}@{version}"] = declared[0]
     return references
 
 
@@ -158,11 +170,9 @@ def _read(file: Path, form: str) -> list[Imported]:
 
 def _target(found: PromptStore, name: str, force: bool) -> Path:
     from llmops.prompts.parsing import SUFFIX
+    from llmops.prompts.references import check_name
 
-    parts = name.split("/")
-    if not name or any(part in ("", ".", "..") or part.startswith((".", "_")) for part in parts) or "\\" in name:
-        raise InputError(f"{name!r:.80} can't be a prompt's name", hint="give --name folder/name")
-    if "@" in name or parts[0] == "releases" or any(not sign.isprintable() for sign in name):
+    if any(part.startswith((".", "_")) for part in check_name(name).split("/")):
         raise InputError(f"{name!r:.80} can't be a prompt's name", hint="give --name folder/name")
     path = found.root / (name + SUFFIX)
     if path.exists() and not force:
@@ -180,17 +190,22 @@ def export(
     reference: Reference,
     form: Annotated[str, typer.Option("--to", help=f"{FORMATS}.", metavar="FORMAT")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of stdout.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if there is one.")] = False,
     key: Key = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print a prompt in another tool's format. What that format can't hold is listed on stderr."""
     from llmops.prompts.formats import write_prompt
 
+    if output is not None and output.exists() and not force:
+        raise InputError(f"there is a file {output} already", hint="name another, or --force to replace it")
     made = write_prompt(store().load(reference, key=key), form)
-    if output is None:
+    if as_json:
+        print_json({"text": made.text, "lost": list(made.lost), "output": str(output) if output else None})
+    elif output is None:
         typer.echo(made.text.removesuffix("\n"))
-    else:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    if output is not None:
         _write(output, made.text)
         say(f"wrote {output}")
-    for line in made.lost:
+    for line in () if as_json else made.lost:
         say(printable(f"not carried over: {line}", one_line=True))

@@ -12,6 +12,8 @@ from llmops.cli.terminal import AsJson, harmless, print_json, say
 from llmops.errors import InputError, LlmopsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from llmops.promotion import Move
     from llmops.runs import Run
 
@@ -90,9 +92,10 @@ def promote(
 
     config = load_config()
     promoter = Promoter(config, by)
+    name, version = _with_version(name, version)
     chosen = _run(run, runs) if run else None
-    if chosen is None and to in config.require_evidence:
-        chosen = _search(promoter, name, to, version, runs)
+    if chosen is None and promoter.needs_evidence(name, to, version):
+        chosen = promoter.search(_saved(runs), name, to, version)
     _print_move(promoter.promote(name, to, version, chosen, reason, force=force), as_json)
 
 
@@ -102,15 +105,24 @@ def _run(reference: str, location: str) -> Run:
     return sdk.open_run(reference, store=location or None)
 
 
-def _search(promoter: Any, name: str, label: str, version: int | None, location: str) -> Run | None:
-    """The newest saved run that is evidence enough."""
+def _with_version(name: str, version: int | None) -> tuple[str, int | None]:
+    """`docs/answer@2` is version 2 of `docs/answer`."""
+    from llmops.prompts.references import parse_reference
+
+    wanted = parse_reference(name)
+    if not wanted.version and not wanted.revision:
+        return name, version
+    if wanted.number is None or wanted.revision or version not in (None, wanted.number):
+        raise InputError(f"{name!r:.80}: which version?", hint="write the name, and --version N")
+    return wanted.name, wanted.number
+
+
+def _saved(location: str) -> Iterator[Run]:
+    """Saved runs, newest first."""
     from llmops import sdk
 
-    for record in sdk.list_runs(limit=200, store=location or None):
-        run = sdk.open_run(record.id, store=location or None)
-        if promoter.justifies(run, name, label, version):
-            return run
-    return None
+    for record in sdk.list_runs(limit=1000, store=location or None):
+        yield sdk.open_run(record.id, store=location or None)
 
 
 def rollback(
@@ -134,6 +146,7 @@ def route(
     ],
     to: Annotated[str, typer.Option("--to", help="The label that becomes the route.", metavar="LABEL")],
     by: By = "",
+    force: Annotated[bool, typer.Option("--force", help="Even if a caller of the label breaks.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Share a label's traffic between versions: one key always gets the same one."""
@@ -152,7 +165,7 @@ def route(
         if target in parsed:
             raise InputError(f"{target!r:.60} is given twice", hint="give each label or version one share")
         parsed[target] = int(number) if number == int(number) else number
-    _print_move(Promoter(load_config(), by).route(name, to, parsed), as_json)
+    _print_move(Promoter(load_config(), by).route(name, to, parsed, force=force), as_json)
 
 
 def _print_move(move: Move, as_json: bool) -> None:
@@ -167,7 +180,8 @@ def _print_move(move: Move, as_json: bool) -> None:
     if not move.changed:
         echo(f"{move.prompt}: {move.label} holds version {move.new} already")
     elif move.new is None:
-        echo(f"{move.prompt}: {move.label} is a route now")
+        shares = ", ".join(f"{target} {share:g} %" for target, share in move.facts["route"].items())
+        echo(f"{move.prompt}: {move.label} → {shares}")
     else:
         came = f" (was {move.old})" if move.old else ""
         proof = f", run {move.facts['run']}: {move.facts['verdict']}" if "run" in move.facts else ""

@@ -27,7 +27,7 @@ FILE = f"{RELEASES}/labels.yaml"
 MAX_BEFORE = 20
 MAX_BYTES = 20_000_000
 _MARK = "\ufeff"
-_KEYS = ("at", "before", "by", "dataset", "reason", "route", "run", "verdict", "version")
+_KEYS = ("at", "before", "by", "content", "dataset", "reason", "rolled_back", "route", "run", "verdict", "version")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from llmops.prompts.writing import prompt_text
 from llmops.yamlfile import Document
 
 FEW_SHOT = "few_shot"
+Stamp = tuple[int, int, int, int] | None
 
 
 class Reading:
@@ -109,9 +110,24 @@ class Reading:
         return tuple(path for name in self.sources.files if (path := self.tree.path(name)))
 
     @property
+    def stamps(self) -> Mapping[Path, Stamp]:
+        """Stamps of included files, from before they were read."""
+        return self.finder.stamps
+
+    @property
     def absent(self) -> tuple[Path, ...]:
         """Where a partial was looked for before it was found."""
         return tuple(path for name in self.finder.absent if (path := self.tree.path(name)))
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What changes when a file does; None when there is none."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    # Two writes may fall into one tick of the clock: each has an inode of its own when it replaced the file.
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns
 
 
 class _Finder:
@@ -120,6 +136,7 @@ class _Finder:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.absent: list[str] = []
+        self.stamps: dict[Path, Stamp] = {}
 
     def partial(self, name: str, includer: str, where: str, *, what: str = "partial") -> tuple[str, str]:
         parts = name.split("/")
@@ -128,6 +145,9 @@ class _Finder:
             raise PromptError(f"include of {name!r:.80} isn't allowed", where=where, hint=hint)
         folder = posixpath.dirname(includer)
         for file in dict.fromkeys((posixpath.join(folder, name), name)):
+            path = self.tree.path(file)
+            if path is not None:
+                self.stamps.setdefault(path, stamp_of(path))
             data = self.tree.read(file, where=where)
             if data is not None:
                 return file, decode(data, self.tree.shown(file))

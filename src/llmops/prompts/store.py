@@ -10,13 +10,13 @@ from llmops.errors import InputError, NotFoundError, did_you_mean
 from llmops.prompts.labels import FILE as LABELS
 from llmops.prompts.labels import Label, Labels, read_labels
 from llmops.prompts.parsing import SUFFIX
-from llmops.prompts.reading import Reading
+from llmops.prompts.reading import Reading, Stamp, stamp_of
 from llmops.prompts.references import LATEST, Reference, check_name, parse_reference
 from llmops.prompts.releases import find_content, read_release, release_file, versions
 from llmops.prompts.template import FilePrompt, compiled_prompt
 from llmops.prompts.trees import RevisionTree, Tree, WorkTree, is_file, is_inside, working_names
 
-Stamp = tuple[int, int, int] | None
+MAX_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +47,27 @@ class PromptStore:
         self._kept: dict[str, FilePrompt] = {}
         self._lock = threading.RLock()
 
-    def load(self, reference: str, *, where: str = "", key: str | None = None) -> FilePrompt:
+    def load(self, reference: str, *, where: str = "", key: str | None = None, again: bool = False) -> FilePrompt:
         """The prompt that a reference names; `key` (a user's id, say) decides where a label is a route.
+
+        `again` looks at the files even in a store that doesn't watch, and keeps what it finds.
 
         A reference may also be a path ending in `.prompt.md`. `where` is the `file:line` of the reference, for
         errors. Raises `NotFoundError` when there is no such prompt, version, label or revision, `InputError` for a
         reference that can't be one, and `PromptError` when a file is wrong.
         """
         kept = self._kept.get(reference)
-        if kept is not None:
+        if kept is not None and not again:
             return kept
         with self._lock:
-            prompt = self._load(parse_reference(reference, where), where, key)
+            watch, self.watch = self.watch, self.watch or again
+            try:
+                prompt = self._load(parse_reference(reference, where), where, key)
+            finally:
+                self.watch = watch
             if not self.watch and not prompt.route:
+                if len(self._kept) >= MAX_KEPT:
+                    self._kept.clear()
                 self._kept[reference] = prompt
             return prompt
 
@@ -69,16 +77,20 @@ class PromptStore:
             return at._load(Reference(wanted.name, wanted.version), where, key)
         found = self.resolve(wanted, where, key)
         known = self._loaded.get(found)
-        if known and (not self.watch or all(_stamp(path) == stamp for path, stamp in known[0].items())):
+        if known and (not self.watch or all(stamp_of(path) == stamp for path, stamp in known[0].items())):
             return known[1]
         path = self.tree.path(found.file)
-        before = {path: _stamp(path)} if path else {}
+        before = {path: stamp_of(path)} if path else {}
         read = self._read(found, wanted.name, where)
         how = {"version": found.version, "label": found.label, "route": found.route}
         prompt = compiled_prompt(read, **how, revision=self.revision)
-        stamps = {file: _stamp(file) for file in (*prompt.files, *prompt.absent)} | before
+        stamps = {path: self._seen(path, read) for path in (*prompt.files, *prompt.absent)} | before
         self._loaded[found] = (stamps, prompt)
         return prompt
+
+    def _seen(self, path: Path, read: Reading) -> Stamp:
+        """A file's stamp from before it was read; a change while it was being read shows the next time."""
+        return read.stamps.get(path) or stamp_of(path)
 
     def _read(self, found: Found, name: str, where: str) -> Reading:
         if found.version is None:
@@ -128,7 +140,7 @@ class PromptStore:
         if self._labels is not None and not self.watch:
             return self._labels[1]
         path = self.tree.path(LABELS)
-        stamp = _stamp(path) if path else None
+        stamp = stamp_of(path) if path else None
         if self._labels is None or self._labels[0] != stamp:
             self._labels = (stamp, read_labels(self.tree))
         return self._labels[1]
@@ -227,11 +239,3 @@ class PromptStore:
             return close
         same_end = [k for k in known if k.rsplit("/", 1)[-1] == name.rsplit("/", 1)[-1]]
         return f"did you mean {same_end[0]!r}?" if same_end else did_you_mean(name, known[:20])
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino  # two writes may fall into one tick of the clock

@@ -39,6 +39,8 @@ class PromptVariant:
         self._fixed = dict(variables or {})
         self._check_fixed(build.where)
         self.backend = build.backend(spec)
+        given = {"backend": dict(self.backend.identity) if backend is not None else None, "model": model}
+        self._overrides = {**given, "parameters": dict(parameters or {})}
         self._model = model or self._prompt.model
         self._parameters = {**self._prompt.parameters, **(parameters or {})}
         self.info = VariantInfo(name="", kind="prompt", details=self._details(), note=self._note())
@@ -107,6 +109,7 @@ class PromptVariant:
             "parameters": dict(self._parameters),
         }
         label = {"label": self._prompt.label} if self._prompt.label else {}
+        details["overrides"] = {key: value for key, value in self._overrides.items() if value}
         return details | label | ({"variables": dict(self._fixed)} if self._fixed else {})
 
     def _note(self) -> str:
