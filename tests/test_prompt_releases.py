@@ -155,7 +155,8 @@ def test_references_find_every_version(root: Path) -> None:
     working = store.load("docs/answer")
     for reference, version in [
         ("docs/answer@1", 1), ("docs/answer@2", 2), ("docs/answer@latest", 2), ("docs/answer@production", 1),
-        (f"docs/answer@{ids[0]}", 1), (f"docs/answer@{ids[1][:12]}", 2), (f"docs/answer@{working.content_id[:16]}", None),
+        (f"docs/answer@{ids[0]}", 1), (f"docs/answer@{ids[1][:12]}", 2),
+        (f"docs/answer@{working.content_id[:16]}", None),
     ]:  # fmt: skip
         assert store.load(reference).version == version, reference
     assert store.load("docs/answer@production").label == "production"
@@ -210,7 +211,7 @@ def test_a_release_with_a_gap_and_labels_that_lead_nowhere_are_found(root: Path)
         "labels.yaml:3: staging of docs/answer: there is no version 9; released: 1, 3",
         "labels.yaml:5: x of docs/gone: there is no version 1; docs/gone has no release",
     ]
-    assert "docs/answer has version 3 but not 2" in str([one for one in found.problems if one.rule == "gap"][0])
+    assert "docs/answer has version 3 but not 2" in str(next(one for one in found.problems if one.rule == "gap"))
 
 
 @pytest.mark.parametrize(
@@ -323,8 +324,7 @@ def test_threads_share_a_store(root: Path) -> None:
 
     def load() -> None:
         start.wait()
-        for _ in range(50):
-            found.append(store.load("docs/answer@1").render(question="x"))
+        found.extend(store.load("docs/answer@1").render(question="x") for _ in range(50))
 
     threads = [threading.Thread(target=load) for _ in range(8)]
     for thread in threads:

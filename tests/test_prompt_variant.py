@@ -123,6 +123,13 @@ def test_info_says_what_it_is(build: Build) -> None:
     }
 
 
+def test_info_says_what_the_suite_overrides(build: Build) -> None:
+    info = PromptVariant(build, "p", backend="fake", model="large", parameters={"max_tokens": 60}).info
+    assert info.details["overrides"] == {
+        "backend": {"kind": "fake"}, "model": "large", "parameters": {"max_tokens": 60},
+    }  # fmt: skip
+
+
 def test_contexts_reach_a_template_that_uses_them(build: Build) -> None:
     contexts = (Context("one", id="1"), Context("two", id="2"))
     uses = PromptVariant(build, "open", backend="fake")

@@ -61,6 +61,13 @@ class Assembly:
         return tuple(replace(metric.info, name=name) for name, metric in self.metrics.items())
 
     @property
+    def baseline(self) -> str | None:
+        """The suite's baseline; when that is a counterpart left out by `--variant`, another that runs."""
+        names, others = [entrant.name for entrant in self.entrants], self.suite.counterparts
+        left_out = self.suite.baseline in others and self.suite.baseline not in names
+        return next((name for name in names if name in others), None) if left_out else self.suite.baseline
+
+    @property
     def suite_hash(self) -> str:
         """sha256 of what decides outputs and scores: variants with their prompts and code, metrics, repeats."""
         code = {

@@ -139,7 +139,7 @@ class Evaluation:
                 replace(info, details=masked(info.details, self.secrets)) for info in assembly.variant_infos
             ),
             metrics=assembly.metric_infos,
-            baseline=self._baseline(),
+            baseline=assembly.baseline,
             repeats=self.suite.repeats,
             cases=assembly.survey.cases,
             seed=selection.seed if selection.sample is not None else None,
@@ -158,14 +158,6 @@ class Evaluation:
                 "set": [masked_override(override) for override in self.suite.overrides],
             },
         )
-
-    def _baseline(self) -> str | None:
-        """The suite's baseline, or with `--variant` the counterpart of one that runs."""
-        names = [entrant.name for entrant in self.assembly.entrants]
-        others = (name for name in names if name in self.suite.counterparts)
-        if not self.suite.counterparts or self.suite.baseline in names:
-            return self.suite.baseline
-        return next(others, None)
 
     def _relative_path(self) -> str:
         """The suite's path from the project's folder, so that a saved run names no machine's folders."""

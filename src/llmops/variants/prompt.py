@@ -108,8 +108,9 @@ class PromptVariant:
             "model": self._model,
             "parameters": dict(self._parameters),
         }
-        label = {"label": self._prompt.label} if self._prompt.label else {}
-        details["overrides"] = {key: value for key, value in self._overrides.items() if value}
+        label: dict[str, Any] = {"label": self._prompt.label} if self._prompt.label else {}
+        overrides = {key: value for key, value in self._overrides.items() if value}
+        label |= {"overrides": overrides} if overrides else {}
         return details | label | ({"variables": dict(self._fixed)} if self._fixed else {})
 
     def _note(self) -> str:
