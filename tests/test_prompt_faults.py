@@ -26,12 +26,12 @@ from llmops.config import Config
 from llmops.errors import EXIT_BACKEND_FAILED, LlmopsError, PromptError, StoreError
 from llmops.promotion import Promoter
 from llmops.prompts import atomic
+from llmops.prompts.agent_skills.skill_releases import manifest_file
 from llmops.prompts.checking import Checked, check_store
 from llmops.prompts.history import history
 from llmops.prompts.labels import FILE, Label, read_labels, set_label
 from llmops.prompts.releases import release_file
 from llmops.prompts.releasing import release_one
-from llmops.prompts.skill_releases import manifest_file
 from llmops.prompts.store import PromptStore
 from llmops.prompts.trees import RevisionTree, WorkTree
 from llmops.prompts.writing import block

@@ -150,8 +150,8 @@ def test_a_prompt_from_the_first_draft_to_a_copied_folder(project: Project, tmp_
 
     # The history tells it all, newest first.
     events = [entry["events"] for entry in project.json("prompt", "log", "docs/answer")["entries"]]
-    assert events[0] == ["production → 1"]
-    assert "production → 2" in events[1]
+    assert events[0] == ["production → 1 (rolled back from 2)"]
+    assert f"production → 2 (run {compared['run']['id']}: passed)" in events[1]
     assert "released 2" in events[1]
     assert set(events[-1]) == {"added docs/_style.md", "added"}
 

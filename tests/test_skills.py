@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmops.errors import PromptError
-from llmops.prompts import skill_files
+from llmops.prompts.agent_skills import skill_files
+from llmops.prompts.agent_skills.skill_rules import lint_skill, lint_skills
+from llmops.prompts.agent_skills.skills import find_skills, read_skill, skill_content_id
 from llmops.prompts.problems import Problem
-from llmops.prompts.skill_rules import lint_skill, lint_skills
-from llmops.prompts.skills import find_skills, read_skill, skill_content_id
 
 GOOD = "Extracts text and tables from PDF files. Use when the user mentions PDFs, forms or scans."
 needs_links = pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")

@@ -46,7 +46,7 @@ def with_counterparts(suite: Suite, ref: str) -> Against:
     names = {variant.name: _reference(store, variant) for variant in prompts}
     by_version = _is_version(store, ref, [one.name for one in names.values()])
     if not by_version:
-        _check_revision(ref, config.root)
+        _check_revision(ref, config.prompts_dir)
     made: dict[str, VariantSpec] = {}
     notes: list[str] = []
     cases = _cases(suite)

@@ -16,10 +16,10 @@ from llmops.errors import InputError, NotFoundError
 from llmops.evidence import Wanted, failed, has_run, lacks, unsuited, verdict
 from llmops.identity import SHORT
 from llmops.prompts import atomic
+from llmops.prompts.agent_skills.skill_releases import is_skill
 from llmops.prompts.labels import MAX_BEFORE, Label, set_label
 from llmops.prompts.references import check_name, is_label
 from llmops.prompts.releases import content_of, prepare
-from llmops.prompts.skill_releases import is_skill
 from llmops.prompts.store import PromptStore
 from llmops.prompts.trees import RELEASES, WorkTree
 from llmops.runs import Run

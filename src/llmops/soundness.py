@@ -142,8 +142,8 @@ def broken_callers(
 
 
 def _check_skills(config: Config, found: Checked) -> None:
-    from llmops.prompts.skill_rules import lint_skills
-    from llmops.prompts.skills import find_skills
+    from llmops.prompts.agent_skills.skill_rules import lint_skills
+    from llmops.prompts.agent_skills.skills import find_skills
 
     folders = find_skills(config.prompts_dir)
     found.skills = len(folders)

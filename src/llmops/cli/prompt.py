@@ -96,7 +96,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a prompt: what it declares and its messages, partials in place; or a skill and its files."""
-    from llmops.prompts.skill_finding import names_a_skill
+    from llmops.prompts.agent_skills.skill_finding import names_a_skill
 
     found = store()
     if names_a_skill(found, reference):
@@ -197,8 +197,8 @@ def diff(
 
     With one plain name, compares what production holds (else the newest release) with the working file.
     """
+    from llmops.prompts.agent_skills.skill_finding import names_a_skill
     from llmops.prompts.comparison.diffing import diff_prompts
-    from llmops.prompts.skill_finding import names_a_skill
 
     found = store()
     old, new = _sides(found, old, new)
@@ -243,10 +243,12 @@ def log(
     """Show what happened to a prompt: edits, releases and label moves, newest first."""
     from dataclasses import asdict
 
+    from llmops.prompts.agent_skills.skill_finding import names_a_skill
     from llmops.prompts.history import history
-    from llmops.prompts.skill_finding import names_a_skill
+    from llmops.prompts.references import check_name
 
     found = store()
+    check_name(name)
     if name not in found.names() and not found.versions(name) and not names_a_skill(found, name):
         found.load(name)  # raises, with what may be meant
     made = history(found.root, name, limit)

@@ -103,7 +103,7 @@ def _references(found: PromptStore) -> Mapping[str, Mapping[str, Input] | None]:
 
     Skills aren't prompts. A route is left out when its versions declare different inputs.
     """
-    from llmops.prompts.skill_finding import names_a_skill
+    from llmops.prompts.agent_skills.skill_finding import names_a_skill
 
     references: dict[str, Mapping[str, Input] | None] = {}
     labels = found.labels()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from llmops.cli.terminal import print_json
-from llmops.prompts.skill_finding import FoundSkill, find_skill
-from llmops.prompts.skills import read_skill
+from llmops.prompts.agent_skills.skill_finding import FoundSkill, find_skill
+from llmops.prompts.agent_skills.skills import read_skill
 from llmops.reports.plain import printable
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from llmops.errors import InputError, LlmopsError, PromptError
+from llmops.prompts.agent_skills.skill_releases import MANIFEST, skill_content
 from llmops.prompts.atomic import TEMPORARY
 from llmops.prompts.labels import Labels, read_labels, without_labels
 from llmops.prompts.leaks import find_secrets, has_marks
@@ -22,7 +23,6 @@ from llmops.prompts.problems import Problem
 from llmops.prompts.reading import Reading
 from llmops.prompts.references import check_name
 from llmops.prompts.releases import HEAD, release_file, release_number, verified
-from llmops.prompts.skill_releases import MANIFEST, skill_content
 from llmops.prompts.trees import RELEASES, WorkTree, working_names
 
 CONFLICT = re.compile(rb"^<<<<<<< .*\n(?:.*\n)*?=======\n", re.M)

@@ -10,13 +10,13 @@ from pathlib import Path
 from llmops import git
 from llmops.errors import InputError, LlmopsError, PromptError
 from llmops.prompts import git_log
+from llmops.prompts.agent_skills.skill_releases import is_skill
 from llmops.prompts.git_log import Change, log
 from llmops.prompts.labels import FILE as LABELS
 from llmops.prompts.labels import Label, read_labels
 from llmops.prompts.parsing import SUFFIX
 from llmops.prompts.reading import Reading
 from llmops.prompts.releases import release_number, versions
-from llmops.prompts.skill_releases import is_skill
 from llmops.prompts.trees import RELEASES, RevisionTree, WorkTree
 
 
@@ -156,7 +156,16 @@ def _moved(before: Mapping[str, Label], after: Mapping[str, Label]) -> Iterator[
         if new is None:
             yield f"{label} removed"
         elif old is None or (old.version, old.route) != (new.version, new.route):
-            yield f"{label} → {shown_target(new)}"
+            yield _move(new)
+
+
+def _move(label: Label) -> str:
+    """A label's move, with what its line says about it: a rollback, the run that justified it, the reason."""
+    facts = label.facts
+    notes = [f"rolled back from {facts['rolled_back']}"] if "rolled_back" in facts else []
+    notes += [f"run {facts['run']}: {facts.get('verdict', '')}"] if "run" in facts else []
+    notes += [str(facts["reason"])] if "reason" in facts else []
+    return f"{label.name} → {shown_target(label)}" + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def shown_target(label: Label) -> str:
@@ -205,6 +214,6 @@ def _changed(root: Path) -> set[str]:
 def _from_files(tree: WorkTree, name: str) -> Iterator[Entry]:
     for label in read_labels(tree).get(name, {}).values():
         date, author = str(label.facts.get("at", "")), str(label.facts.get("by", ""))
-        yield Entry((f"{label.name} → {shown_target(label)}",), date, author)
+        yield Entry((_move(label),), date, author)
     for number in reversed(versions(tree, name)):
         yield Entry((f"released {number}",))

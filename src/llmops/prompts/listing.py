@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 
 from llmops.errors import InputError, LlmopsError
+from llmops.prompts.agent_skills.skill_releases import is_skill
+from llmops.prompts.agent_skills.skills import find_skills, folder_content_id
 from llmops.prompts.history import shown_target
 from llmops.prompts.labels import read_labels
 from llmops.prompts.parallel import mapped
 from llmops.prompts.parsing import SUFFIX
 from llmops.prompts.reading import Reading
 from llmops.prompts.releases import content_of, released_names, versions
-from llmops.prompts.skill_releases import is_skill
-from llmops.prompts.skills import find_skills, folder_content_id
 from llmops.prompts.trees import WorkTree, working_names
 
 USUAL = "production"

@@ -119,7 +119,7 @@ def content_of(tree: Tree, name: str, version: int) -> str:
     """The content id of a release, of a prompt or a skill, verified but not parsed."""
     data = tree.read(release_file(name, version))
     if data is None and isinstance(tree, WorkTree):
-        from llmops.prompts.skill_releases import skill_content
+        from llmops.prompts.agent_skills.skill_releases import skill_content
 
         return skill_content(tree, name, version)
     if data is None:

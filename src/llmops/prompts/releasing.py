@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from llmops.errors import InputError, PromptError
+from llmops.prompts.agent_skills.skill_releases import is_skill, release_skill
+from llmops.prompts.agent_skills.skill_rules import lint_skill
+from llmops.prompts.agent_skills.skills import find_skills
 from llmops.prompts.checking import check_prompt
 from llmops.prompts.problems import Problem
 from llmops.prompts.references import check_name
 from llmops.prompts.releases import Release, release
-from llmops.prompts.skill_releases import is_skill, release_skill
-from llmops.prompts.skill_rules import lint_skill
-from llmops.prompts.skills import find_skills
 from llmops.prompts.store import PromptStore
 from llmops.prompts.trees import WorkTree
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from llmops.errors import did_you_mean
+from llmops.prompts.agent_skills.skill_collisions import same_descriptions, shadowed
+from llmops.prompts.agent_skills.skill_contents import check_files, check_references
+from llmops.prompts.agent_skills.skill_files import SKILL_FILES, SkillError, list_files, printable
+from llmops.prompts.agent_skills.skills import Skill, read_skill
 from llmops.prompts.problems import Problem
-from llmops.prompts.skill_collisions import same_descriptions, shadowed
-from llmops.prompts.skill_contents import check_files, check_references
-from llmops.prompts.skill_files import SKILL_FILES, SkillError, list_files, printable
-from llmops.prompts.skills import Skill, read_skill
 
 KEYS = ("allowed-tools", "compatibility", "description", "license", "metadata", "name")
 MAX_NAME, MAX_DESCRIPTION, MAX_COMPATIBILITY = 64, 1024, 500

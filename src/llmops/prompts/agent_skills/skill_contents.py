@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
+from llmops.prompts.agent_skills.skill_files import SkillError, SkillFile, folder_names, left_out, read_bytes, shown
+from llmops.prompts.agent_skills.skills import Skill
 from llmops.prompts.leaks import find_secrets, has_marks
 from llmops.prompts.parsing import MAX_SOURCE_BYTES
 from llmops.prompts.problems import Problem
-from llmops.prompts.skill_files import SkillError, SkillFile, folder_names, left_out, read_bytes, shown
-from llmops.prompts.skills import Skill
 
 MAX_SHOWN = 20  # findings of one kind per file
 _FENCE = re.compile(r"\s{0,3}(```+|~~~+)")

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llmops.errors import PromptError
+from llmops.prompts.agent_skills.skill_files import SKILL_FILES, shown
+from llmops.prompts.agent_skills.skills import Skill, folder_content_id, skill_content_id
 from llmops.prompts.problems import Problem
-from llmops.prompts.skill_files import SKILL_FILES, shown
-from llmops.prompts.skills import Skill, folder_content_id, skill_content_id
 
 NEAR = 90.0  # of 100: share of characters that two descriptions have in common, words sorted
 _WORD = re.compile(r"\w+")

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.errors import PromptError
-from llmops.prompts.parsing import MAX_SOURCE_BYTES, decode
-from llmops.prompts.skill_files import (
+from llmops.prompts.agent_skills.skill_files import (
     MAX_BYTES,
     MAX_DEPTH,
     SKILL_FILES,
@@ -24,6 +23,7 @@ from llmops.prompts.skill_files import (
     reason,
     shown,
 )
+from llmops.prompts.parsing import MAX_SOURCE_BYTES, decode
 from llmops.yamlfile import Document, load_yaml
 
 RELEASES = "releases"

@@ -1,0 +1,1 @@
+"""Agent Skills: folders with a SKILL.md, read, linted, released and found."""
