@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from llmops.errors import InputError
@@ -62,9 +63,8 @@ def load_yaml(text: str, *, name: str, first_line: int = 1, error: type[InputErr
     """Parse one YAML document. Raises `error` with `name:line` on anything that isn't plain data."""
     import yaml
 
-    base: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
-        loader = base(text)
+        loader = _loader()(text)
         try:
             node = loader.get_single_node()
         finally:
@@ -84,6 +84,24 @@ def load_yaml(text: str, *, name: str, first_line: int = 1, error: type[InputErr
     except UnicodeEncodeError:
         raise error("holds half of a surrogate pair, which isn't text", where=f"{name}:{first_line}") from None
     return Document(data, name, reader.lines)
+
+
+@cache
+def _loader() -> Any:
+    """PyYAML's loader in C, when there is one, that leaves it to `_Reader` what a plain scalar means."""
+    import yaml
+
+    tags = {
+        yaml.ScalarNode: "tag:yaml.org,2002:str",
+        yaml.MappingNode: "tag:yaml.org,2002:map",
+        yaml.SequenceNode: "tag:yaml.org,2002:seq",
+    }
+    base: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+    def resolve(self: Any, kind: Any, value: Any, implicit: Any) -> str:
+        return tags[kind]
+
+    return type("Loader", (base,), {"resolve": resolve})
 
 
 class _Reader:
@@ -139,6 +157,9 @@ class _Reader:
         """Key and value nodes; a merge key (`<<`) adds those of the mapping it points at, unless written here."""
         if depth > MAX_DEPTH:
             raise self.fail(node, f"nested more than {MAX_DEPTH} deep")
+        if all(k.value != "<<" for k, _ in node.value):
+            yield from node.value
+            return
         own = [(k, v) for k, v in node.value if not (k.value == "<<" and v.id == "mapping")]
         written = {k.value for k, _ in own if k.id == "scalar"}
         for key_node, value_node in node.value:

@@ -75,6 +75,7 @@ def _print_rows(rows: Sequence[Listed]) -> None:
     head = ("prompt", "newest", "labels", "working file")
     widths = [max(len(line[i]) for line in (head, *cells)) for i in range(3)]
     wide = sum(widths) + 6 + max(len(line[3]) for line in cells) <= out().width or not sys.stdout.isatty()
+    printed: list[str] = []
     for line in (head, *cells) if wide else cells:
         if wide:
             text = "  ".join(
@@ -82,7 +83,8 @@ def _print_rows(rows: Sequence[Listed]) -> None:
             )
         else:
             text = "\n  ".join((line[0], f"newest {line[1]}, {line[2] or 'no labels'}", line[3]))
-        typer.echo("\n".join(harmless(one) for one in text.rstrip().split("\n")))
+        printed += [harmless(one) for one in text.rstrip().split("\n")]
+    typer.echo("\n".join(printed))
 
 
 def _labels(labels: Mapping[str, str]) -> str:

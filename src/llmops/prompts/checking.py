@@ -4,26 +4,21 @@ working prompt loads, declares what it uses and uses what it declares, and none 
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from llmops.errors import InputError, LlmopsError, PromptError
-from llmops.prompts.agent_skills.skill_releases import MANIFEST, skill_content
-from llmops.prompts.atomic import TEMPORARY
+from llmops.errors import InputError, LlmopsError
 from llmops.prompts.labels import Labels, read_labels, without_labels
-from llmops.prompts.leaks import find_secrets, has_marks
 from llmops.prompts.parallel import mapped
-from llmops.prompts.parsing import MAX_SOURCE_BYTES, SUFFIX
+from llmops.prompts.parsing import SUFFIX
 from llmops.prompts.problems import Problem
 from llmops.prompts.reading import Reading
 from llmops.prompts.references import check_name
-from llmops.prompts.releases import HEAD, release_file, release_number, verified
-from llmops.prompts.trees import RELEASES, WorkTree, working_names
+from llmops.prompts.release_checks import check_folders, release_folders, secrets_in
+from llmops.prompts.trees import WorkTree, working_names
 
 CONFLICT = re.compile(rb"^<<<<<<< .*\n(?:.*\n)*?=======\n", re.M)
 # Lines that look meant to start a message: another spelling of a role, or a role of other formats.
@@ -32,7 +27,6 @@ ROLE_LIKE = re.compile(
     rb"assistent|ai|AI|human|Human|developer|Developer|model|tool|function):)[ \t\r]*$",
     re.M,
 )
-ORDINARY = frozenset(("labels.yaml", ".gitattributes", ".gitignore", ".gitkeep"))
 
 
 @dataclass
@@ -54,7 +48,11 @@ class Checked:
 def check_store(root: Path) -> Checked:
     """Check all prompts, releases and labels under a prompts folder. Skills and callers are checked elsewhere."""
     found, tree = Checked(), WorkTree(root)
-    _check_releases(tree, found)
+    folders, found.problems = release_folders(tree)
+    for folder, (content_ids, problems) in zip(folders, mapped(partial(check_folders, root), folders), strict=True):
+        found.releases += len(content_ids)
+        found.content_ids[folder.name] = content_ids
+        found.problems += problems
     _check_labels(tree, found)
     released = [(name, tuple(found.content_ids.get(name, {}).values())) for name in working_names(tree)]
     found.prompts = len(released)
@@ -64,7 +62,7 @@ def check_store(root: Path) -> Checked:
 
 
 def _check_prompts(root: Path, released: Sequence[tuple[str, Collection[str]]]) -> list[list[Problem]]:
-    tree = WorkTree(root)
+    tree = WorkTree(root, keep=True)
     return [check_prompt(tree, name, content_ids) for name, content_ids in released]
 
 
@@ -94,7 +92,7 @@ def _file_problems(tree: WorkTree, file: str, data: bytes, main: bool) -> Iterat
         line = data.count(b"\n", 0, conflict.start()) + 1
         message = "a merge conflict is left in it"
         yield Problem(f"{tree.shown(file)}:{line}", message, "keep one side, and delete the markers", "conflict")
-    yield from _secrets(tree, file, data)
+    yield from secrets_in(tree, file, data)
     if main and (odd := ROLE_LIKE.search(data)):
         line = data.count(b"\n", 0, odd.start()) + 1
         role = odd[1].decode()
@@ -112,119 +110,6 @@ def _declarations(read: Reading) -> Iterator[Problem]:
     for name, one in (declared or {}).items():
         if name not in used:
             yield Problem(one.where, f"input {name} is declared but no template uses it", "", "unused")
-
-
-def _secrets(tree: WorkTree, file: str, data: bytes) -> Iterator[Problem]:
-    if has_marks(data):
-        hint = "take it out, and replace it where it is valid: it is in the history"
-        for line, kind in find_secrets(data.decode("utf-8", "replace")):
-            yield Problem(f"{tree.shown(file)}:{line}", f"holds what looks like {kind}", hint, "secret")
-
-
-def _check_releases(tree: WorkTree, found: Checked) -> None:
-    """Every file under releases/. Written for tens of thousands: no parsing, one read and one hash a file."""
-    top = os.fspath(tree.root / RELEASES)
-    waiting = [top] if os.path.isdir(top) else []  # noqa: PTH112  (strings throughout: Path objects cost as much)
-    while waiting:
-        folder = waiting.pop()
-        name = folder[len(top) + 1 :].replace(os.sep, "/")
-        numbers: dict[int, str] = {}
-        folders: list[str] = []
-        odd: set[int] = set()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                number = release_number(entry.name)
-                if number is not None:
-                    numbers[number] = entry.name
-                    odd |= set() if entry.is_file(follow_symlinks=False) else {number}
-                elif entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.name)
-                elif entry.name not in ORDINARY:
-                    _check_stray(tree, name, entry.name, found)
-        copies = {str(number) for number, file in numbers.items() if file.endswith(MANIFEST)}
-        waiting += [
-            f"{folder}{os.sep}{one}" for one in folders if one not in copies and _is_kept(tree, name, one, found)
-        ]
-        if numbers:
-            _check_numbers(tree, name, sorted(numbers), found)
-            found.content_ids[name] = _content_ids(tree, folder, name, numbers, odd, found)
-
-
-def _is_kept(tree: WorkTree, name: str, folder: str, found: Checked) -> bool:
-    if folder.startswith(TEMPORARY):
-        _check_stray(tree, name, folder, found)
-        return False
-    return True
-
-
-def _check_stray(tree: WorkTree, name: str, file: str, found: Checked) -> None:
-    where = tree.shown(f"{RELEASES}/{name}/{file}" if name else f"{RELEASES}/{file}")
-    if file.startswith(TEMPORARY):
-        problem = Problem(where, "left behind by a write that was interrupted", "delete it", "stray", "warning")
-    else:
-        problem = Problem(where, "no release", "releases are files such as 1.prompt.md", "stray", "warning")
-    found.problems.append(problem)
-
-
-def _check_numbers(tree: WorkTree, name: str, numbers: list[int], found: Checked) -> None:
-    missing = sorted(set(range(1, numbers[-1] + 1)).difference(numbers))
-    if missing:
-        shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
-        message = f"{name} has version {numbers[-1]} but not {shown}"
-        where = tree.shown(release_file(name, numbers[-1]))
-        found.problems.append(Problem(where, message, "restore what was deleted", "gap"))
-    if numbers[0] == 0:
-        found.problems.append(Problem(tree.shown(release_file(name, 0)), "versions start at 1", "", "gap"))
-
-
-def _content_ids(
-    tree: WorkTree, folder: str, name: str, numbers: Mapping[int, str], odd: Collection[int], found: Checked
-) -> dict[int, str]:
-    """Content ids by version; empty for a release that isn't what was released. `odd` ones are no regular files."""
-    known: dict[int, str] = {}
-    opening = b"---\nprompt: %s\nversion: " % os.fsencode(name)
-    for number, file in numbers.items():
-        found.releases += 1
-        known[number] = ""
-        try:
-            if file.endswith(MANIFEST):
-                known[number] = skill_content(tree, name, number)
-                continue
-            data = _linked(tree, name, number) if number in odd else _bytes(f"{folder}{os.sep}{number}{SUFFIX}")
-            mark = HEAD.match(data)
-            start = opening + b"%d\n" % number
-            if mark and data.startswith(start) and hashlib.sha256(data[mark.end() :]).hexdigest().encode() == mark[3]:
-                known[number] = mark[3].decode()
-            else:
-                known[number] = verified(data, name, number, tree.shown(release_file(name, number)))
-        except OSError as problem:
-            where = tree.shown(release_file(name, number))
-            found.problems.append(Problem(where, f"can't be read: {problem.strerror}", "", "release"))
-        except InputError as error:
-            found.fail(error, "release")
-        else:
-            if number == max(numbers):  # older ones were the newest once, and git has them anyway
-                found.problems += _secrets(tree, release_file(name, number), data)
-    return known
-
-
-def _linked(tree: WorkTree, name: str, number: int) -> bytes:
-    data = tree.read(release_file(name, number))
-    if data is None:
-        raise PromptError("is no file", where=tree.shown(release_file(name, number)))
-    return data
-
-
-def _bytes(path: str) -> bytes:
-    """A regular file's bytes, up to more than a prompt may have."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        data = os.read(handle, 65536)
-        while 65536 <= len(data) <= MAX_SOURCE_BYTES and (more := os.read(handle, 1 << 20)):
-            data += more
-        return data
-    finally:
-        os.close(handle)
 
 
 def _check_labels(tree: WorkTree, found: Checked) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +60,9 @@ def release_text(read: Reading, version: int) -> str:
 def verified(data: bytes, name: str, version: int, shown: str) -> str:
     """The content id of a release's bytes. Raises `PromptError` when they aren't what was released."""
     data = data.replace(b"\r\n", b"\n") if b"\r" in data else data
+    head = HEAD.match(data)  # nearly always all there is to do
+    if head and head[1] == os.fsencode(name) and head[2] == b"%d" % version and _is_hash(head[3], data[head.end() :]):
+        return head[3].decode()
     mark = MARK.search(data)
     if mark is None:
         raise PromptError("not a whole release: it has no content id", where=f"{shown}:1", hint=HINT)
@@ -69,7 +71,7 @@ def verified(data: bytes, name: str, version: int, shown: str) -> str:
         where = f"{shown}:{data.count(LF, 0, data.index(b'<<<<<<< ')) + 1}"
         hint = "two branches released this number: keep one, and release the other's change as the next version"
         raise PromptError("a merge conflict is left in it", where=where, hint=hint)
-    if hashlib.sha256(data[mark.end() :]).hexdigest().encode() != mark[1]:
+    if not _is_hash(mark[1], data[mark.end() :]):
         message = "not what was released: the text below doesn't match this content id"
         raise PromptError(message, where=f"{shown}:{line}", hint=HINT)
     if not data.startswith(f"---\n{block({'prompt': name, 'version': version})}".encode()):
@@ -79,6 +81,10 @@ def verified(data: bytes, name: str, version: int, shown: str) -> str:
         message = "not what was released: only description, tags and owner may stand above the content id"
         raise PromptError(message, where=f"{shown}:{line}", hint=HINT)
     return mark[1].decode()
+
+
+def _is_hash(digits: bytes, data: bytes) -> bool:
+    return hashlib.sha256(data).hexdigest().encode() == digits
 
 
 def versions(tree: Tree, name: str) -> list[int]:
@@ -134,16 +140,6 @@ def find_content(tree: Tree, name: str, start: str) -> Release | None:
         if content_id.startswith(start):
             return Release(name, version, release_file(name, version), content_id)
     return None
-
-
-def released_names(root: Path) -> Iterator[str]:
-    """Names of all prompts that have a folder of releases."""
-    top = os.fspath(root / RELEASES)
-    for folder, folders, files in os.walk(top):
-        copies = {file.partition(".")[0] for file in files if file.endswith(ENDINGS[1])}
-        folders[:] = [name for name in folders if name not in copies and name[0] != "."]
-        if any(release_number(file) is not None for file in files):
-            yield folder[len(top) + 1 :].replace(os.sep, "/")
 
 
 def release(tree: WorkTree, name: str) -> tuple[Release, bool]:

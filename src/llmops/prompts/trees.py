@@ -41,14 +41,22 @@ class Tree(Protocol):
 
 
 class WorkTree:
-    """A folder on disk."""
+    """A folder on disk. With `keep`, for one pass over many prompts, what they include is read once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, keep: bool = False) -> None:
         self.root = root.absolute()
+        self._kept: dict[str, bytes | None] | None = {} if keep else None
         self._top = os.path.join(os.fspath(self.root), "")  # noqa: PTH118
         self._inside: dict[str, bool] = {}
 
     def read(self, name: str, *, where: str = "", limit: int = MAX_SOURCE_BYTES) -> bytes | None:
+        if self._kept is None or name.endswith(SUFFIX):
+            return self._read(name, where, limit)
+        if name not in self._kept:
+            self._kept[name] = self._read(name, where, limit)
+        return self._kept[name]
+
+    def _read(self, name: str, where: str, limit: int) -> bytes | None:
         path = f"{self._top}{name}"
         try:
             kind = os.lstat(path).st_mode
@@ -146,6 +154,7 @@ def is_file(path: Path) -> bool:
 def is_inside(path: Path, root: Path) -> bool:
     """True when `path` is in `root` once symbolic links are followed."""
     try:
-        return path.resolve().is_relative_to(root.resolve())
+        inside, top = os.path.realpath(path), os.path.realpath(root)
+        return inside == top or inside.startswith(os.path.join(top, ""))  # noqa: PTH118
     except (OSError, RuntimeError, ValueError):
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from llmops.errors import PromptError
@@ -60,7 +61,7 @@ def _entry(opening: str, value: Any, indent: str) -> Iterator[str]:
 
 
 def _nested(value: Any) -> bool:
-    return isinstance(value, (Mapping, list, tuple)) and bool(value)
+    return isinstance(value, (dict, list, tuple, Mapping)) and bool(value)
 
 
 def _nests(value: Any) -> bool:
@@ -71,17 +72,28 @@ def flow(value: Any) -> str:
     """A value in one line of YAML."""
     if isinstance(value, str):
         return scalar(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(flow, value)) + "]"
     return scalar(value)
 
 
+@lru_cache(4096)
+def _text(value: str) -> str:
+    return value if _PLAIN.fullmatch(value) and value.lower() not in _WORDS else _quoted(value)
+
+
 def scalar(value: Any) -> str:
     """A text, number, flag or null in YAML. Texts are quoted unless nobody could take them for anything else."""
     if isinstance(value, str):
-        return value if _PLAIN.fullmatch(value) and value.lower() not in _WORDS else _quoted(value)
+        return (
+            _text(value)
+            if len(value) < _SHORT
+            else value
+            if _PLAIN.fullmatch(value) and value.lower() not in _WORDS
+            else _quoted(value)
+        )
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return ".nan" if value != value else ".inf" if value > 0 else "-.inf"
     return json.dumps(value)
