@@ -26,6 +26,7 @@ from llmops.cli.terminal import harmless
 from llmops.errors import EXIT_BACKEND_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, LlmopsError
 
 EXIT_PIPE_CLOSED = 141
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some takes Typer's pydantic a while
 app = typer.Typer(
     name="llmops",
     help="Know whether a change to a prompt, a model or a retrieval pipeline made things better.",

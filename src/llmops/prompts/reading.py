@@ -16,7 +16,7 @@ from llmops.prompts.few_shot import read_few_shot
 from llmops.prompts.frontmatter import FrontMatter, read_front_matter
 from llmops.prompts.parsing import Role, decode, parse
 from llmops.prompts.trees import Tree
-from llmops.prompts.writing import prompt_text
+from llmops.prompts.writing import block
 from llmops.yamlfile import Document
 
 FEW_SHOT = "few_shot"
@@ -60,8 +60,8 @@ class Reading:
     @cached_property
     def frozen(self) -> str:
         """What a release holds below its content id: everything that decides a request, in one fixed form."""
-        text = prompt_text(self.front.deciding(), self.texts)
-        return text.removeprefix("---\n") if self.front.deciding() else "---\n" + text
+        messages = "\n".join(f"{role}:\n{text}\n" for role, text in self.texts)  # which `expand` made fit for a file
+        return f"{block(self.front.deciding())}---\n{messages}"
 
     @cached_property
     def content_id(self) -> str:

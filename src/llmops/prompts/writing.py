@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from llmops.errors import PromptError
@@ -79,21 +78,10 @@ def flow(value: Any) -> str:
     return scalar(value)
 
 
-@lru_cache(4096)
-def _text(value: str) -> str:
-    return value if _PLAIN.fullmatch(value) and value.lower() not in _WORDS else _quoted(value)
-
-
 def scalar(value: Any) -> str:
     """A text, number, flag or null in YAML. Texts are quoted unless nobody could take them for anything else."""
     if isinstance(value, str):
-        return (
-            _text(value)
-            if len(value) < _SHORT
-            else value
-            if _PLAIN.fullmatch(value) and value.lower() not in _WORDS
-            else _quoted(value)
-        )
+        return value if _PLAIN.fullmatch(value) and value.lower() not in _WORDS else _quoted(value)
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return ".nan" if value != value else ".inf" if value > 0 else "-.inf"
     return json.dumps(value)
