@@ -188,3 +188,58 @@ def test_imports_list_what_is_lost_and_replace_nothing(project, llmops):
         assert llmops("prompt", "import", "chat.json", "--name", name, cwd=project).returncode == 2, name
     out = llmops("prompt", "export", "support/chat", "--to", "openai", cwd=project)
     assert json.loads(out.stdout)
+
+
+def test_shells_complete_names_and_versions(project, llmops):
+    def completed(words: str) -> list[str]:
+        environment = {"_LLMOPS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "3"}
+        command = [str(Path(sys.executable).with_name("llmops"))]
+        done = subprocess.run(
+            command, cwd=project, env=clean_environment(**environment), capture_output=True, text=True
+        )
+        return done.stdout.split()
+
+    llmops("prompt", "release", "docs/answer", cwd=project)
+    assert completed("llmops prompt show do") == ["docs/answer"]
+    assert completed("llmops prompt show docs/answer@") == ["docs/answer@1", "docs/answer@latest"]
+    assert completed("llmops prompt show x") == []
+
+
+def test_secrets_conflicts_and_misspelt_roles_are_found_wherever_they_are(project, llmops):
+    prompts = project / "prompts"
+    secret = "sk-proj-" + "aB3dE5" * 8 + "x7Q"
+    (prompts / "docs/_style.md").write_text(f"Be brief.\nUse {secret}\n", "utf-8")
+    (prompts / "docs/_shots.jsonl").write_text('{"user": "a", "assistant": "' + secret + '"}\n', "utf-8")
+    (prompts / "shots.prompt.md").write_text("---\nfew_shot: docs/_shots.jsonl\n---\nHello\n", "utf-8")
+    (prompts / "odd.prompt.md").write_text("system:\nBe kind.\n\nusr:\nHello\n", "utf-8")
+    (prompts / "torn.prompt.md").write_text("Hello\n<<<<<<< ours\na\n=======\nb\n>>>>>>> theirs\n", "utf-8")
+    said = llmops("prompt", "check", cwd=project).stdout
+    assert secret not in said
+    for line in (
+        "prompts/docs/_style.md:2: holds what looks like an OpenAI API key",
+        "prompts/docs/_shots.jsonl:1: holds what looks like an OpenAI API key",
+        "warning: prompts/odd.prompt.md:4: usr: starts no message",
+        "prompts/torn.prompt.md:2: a merge conflict is left in it",
+    ):
+        assert line in said
+    refused = llmops("prompt", "release", "docs/answer", cwd=project)
+    assert refused.returncode == 2
+    assert "_style.md:2" in refused.stderr
+
+
+def test_an_empty_reference_to_compare_with_is_refused(project, llmops):
+    for flag in ("--against", "--changed"):
+        done = llmops("eval", "suite.yaml", flag, "", cwd=project)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert f"{flag} names no revision" in done.stderr
+
+
+def test_a_closed_pipe_is_no_failure_of_a_gate(project):
+    long = "\n".join(f"line {i}" for i in range(15_000))
+    (project / "prompts/long.prompt.md").write_text(long + "\n", "utf-8")
+    for words in ("show long", "render long"):
+        script = f"{sys.executable} -m llmops prompt {words} | head -1; echo ${{PIPESTATUS[0]}}"
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=project, env=clean_environment(), capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] in ("0", "141"), words

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmops.cli.terminal import AsJson, harmless, out, print_json, say
-from llmops.errors import EXIT_GATE_FAILED
+from llmops.errors import EXIT_GATE_FAILED, LlmopsError
 
 if TYPE_CHECKING:
     from llmops.prompts.listing import Listed
@@ -17,9 +17,23 @@ if TYPE_CHECKING:
     from llmops.prompts.template import FilePrompt
     from llmops.types import Message
 
+
+def _complete(incomplete: str) -> list[str]:
+    """Names for the shell's completion; behind an @ the versions and labels of that prompt."""
+    try:
+        found = store()
+        name, at, _ = incomplete.partition("@")
+        known = [*found.labels().get(name, {}), *map(str, found.versions(name)), "latest"] if at else found.names()
+    except (LlmopsError, OSError):
+        return []
+    return [one for one in ([f"{name}@{version}" for version in known] if at else known) if one.startswith(incomplete)]
+
+
 REFERENCE = "A prompt: name, name@2, @production, @latest, @<content id> or @git:<revision>."
-Reference = Annotated[str, typer.Argument(help=REFERENCE, metavar="PROMPT")]
-Name = Annotated[str, typer.Argument(help="A prompt's name, such as docs/answer.", metavar="NAME")]
+Reference = Annotated[str, typer.Argument(help=REFERENCE, metavar="PROMPT", autocompletion=_complete)]
+Name = Annotated[
+    str, typer.Argument(help="A prompt's name, such as docs/answer.", metavar="NAME", autocompletion=_complete)
+]
 Key = Annotated[str | None, typer.Option(help="Whose version, where the label is a route.", metavar="KEY")]
 
 
