@@ -36,7 +36,7 @@ def project(tmp_path: Path) -> Config:
     release(WorkTree(root), "docs/answer")
     (root / "docs/answer.prompt.md").write_text(PROMPT.replace("(1)", "(2)"), "utf-8")
     release(WorkTree(root), "docs/answer")
-    return Config(tmp_path, prompts_dir=root, require_evidence={"production": ""})
+    return Config(tmp_path, prompts_dir=root, require_evidence={"production": ()})
 
 
 def content(project: Config, version: int) -> str:
@@ -48,6 +48,7 @@ def a_run(
     scores: dict[str, float] | None = None,
     errors: dict[str, int] | None = None,
     details: dict[str, dict[str, object]] | None = None,
+    unscored: dict[str, int] | None = None,
     **changes: object,
 ) -> Run:
     """A finished run of 50 cases. `variants` are content ids by name; the first of `errors` cases failed."""
@@ -66,7 +67,7 @@ def a_run(
             name,
             Case(str(i)),
             Output(error=failure if i < (errors or {}).get(name, 0) else None),
-            scores={"token_f1": Score((scores or {}).get(name, 0.9))},
+            scores={} if i < (unscored or {}).get(name, 0) else {"token_f1": Score((scores or {}).get(name, 0.9))},
         )
         for name in variants
         for i in range(50)
@@ -99,7 +100,15 @@ OVERRIDE = {"overrides": {"model": "other"}}
         ({"config": {"set": ["gates=[]"]}}, "it ran with --set gates"),
         ({"config": {"set": ["limits.concurrency=2"]}}, ""),
         ({"errors": {"new": 5}}, "too many of its cases failed"),
-        ({"errors": {"old": 5}}, "too many of its cases failed"),
+        ({"errors": {"old": 5}}, ""),  # what is broken in production can be replaced
+        ({"config": {"path": ""}}, "it isn't of a suite file as it is written"),
+        ({"config": {"suite_cases": 60}}, "it was scored with 50 of the suite's 60 cases"),
+        ({"config": {"gates": [GATE, "token_f1 >= 2 for variant:left_out"]}}, ""),
+        ({"config": {"counterparts": {"old": "new"}}, "details": {"old": {"variables": {"tone": "calm"}}}}, ""),
+        ({"config": {"counterparts": {"new": "old"}}}, "it ran this content only as what was there before"),
+        ({"unscored": {"new": 20}}, "token_f1 got worse in 20 cases and better in 0"),
+        ({"unscored": {"old": 20}}, ""),
+        ({"scores": {"old": 0.9, "also": 0.2}, "also": True}, "token_f1 got worse in 50 cases"),
         ({"details": {"new": OVERRIDE}}, "didn't run alike"),
         ({"details": {"new": OVERRIDE, "old": OVERRIDE}}, ""),
         ({"details": {"old": {"variables": {"contexts": []}}}}, "didn't run alike"),
@@ -113,7 +122,10 @@ def test_evidence_is_a_passed_run_of_this_content_against_what_is_held(
     for name, other in (("only_old", "new"), ("only_new", "old")):
         if name in changes:
             variants.pop(other)
-    changes = {key: value for key, value in changes.items() if not key.startswith("only_")}
+    if changes.get("also"):  # a second candidate with the same content, which did badly
+        variants["also"] = new
+        changes = {**changes, "config": {"gates": [GATE + " for variant:new", GATE.replace("5", "1")]}}
+    changes = {key: value for key, value in changes.items() if key != "also" and not key.startswith("only_")}
     made = a_run(variants, **changes)  # type: ignore[arg-type]
     found = lacks(made, Wanted(new, old))
     assert says in found
@@ -139,7 +151,7 @@ def test_evidence_is_a_passed_run_of_this_content_against_what_is_held(
 def test_a_suite_can_be_named_whose_runs_count(project: Config) -> None:
     made = a_run({"new": content(project, 2)})
     for suite, problem in [("evals/answers.yaml", ""), ("answers", ""), ("evals/other.yaml", "it is of the suite")]:
-        assert problem in lacks(made, Wanted(content(project, 2), suite=suite))
+        assert problem in lacks(made, Wanted(content(project, 2), suites=(suite, "more")))
 
 
 def test_the_newest_run_of_each_suite_that_speaks_decides(project: Config) -> None:
@@ -183,6 +195,23 @@ def test_labels_that_ask_for_evidence_are_checked(project: Config) -> None:
     promoter.promote("docs/answer", "production", 2, a_run(both))
     promoter.rollback("docs/answer", "production")
     assert rules() == []
+
+
+def test_promoting_what_a_label_holds_adds_the_evidence_that_is_missing(project: Config) -> None:
+    promoter = Promoter(project, "Ann")
+    labels = project.prompts_dir / "releases/labels.yaml"
+    promoter.promote("docs/answer", "production", 1, a_run({"new": content(project, 1)}))
+    line = labels.read_text("utf-8").partition("  production: ")[2].partition("\n")[0]
+    labels.write_text(labels.read_text("utf-8").replace(line, "{version: 2, before: [1]}"), "utf-8")
+    assert [one.rule for one in check_project(project, callers=False).problems] == ["evidence"]
+    both = {"new": content(project, 2), "old": content(project, 1)}
+    with pytest.raises(InputError, match="didn't compare with what the label holds now"):
+        promoter.promote("docs/answer", "production", 2, a_run({"new": content(project, 2)}))
+    assert promoter.promote("docs/answer", "production", 2, a_run(both)).changed
+    label = read_labels(WorkTree(project.prompts_dir))["docs/answer"]["production"]
+    assert (label.version, label.before, label.facts["verdict"]) == (2, (1,), "passed")
+    assert check_project(project, callers=False).problems == []
+    assert not promoter.promote("docs/answer", "production", 2, None).changed
 
 
 @pytest.mark.parametrize(

@@ -396,7 +396,7 @@ def test_store_finds_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(kind, match=says) as caught:
             store.load(reference, where="suite.yaml:3")
         assert caught.value.where == "suite.yaml:3"
-    with pytest.raises(NotFoundError, match=r"no \.prompt\.md files"):
+    with pytest.raises(NotFoundError, match="there is no folder"):
         PromptStore(tmp_path / "nothing").load("a")
 
 

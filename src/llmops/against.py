@@ -47,6 +47,7 @@ def with_counterparts(suite: Suite, ref: str) -> Against:
     by_version = _is_version(store, ref, [one.name for one in names.values()])
     if not by_version:
         _check_revision(ref, config.prompts_dir)
+        PromptStore(config.prompts_dir, ref)  # raises without git, a repository or such a revision
     made: dict[str, VariantSpec] = {}
     notes: list[str] = []
     cases = _cases(suite)
@@ -56,8 +57,6 @@ def with_counterparts(suite: Suite, ref: str) -> Against:
         try:
             counterpart = _counterpart(store, variant, wanted, f"{variant.name}@{ref}", cases)
         except LlmopsError as problem:
-            if not by_version and "git knows no revision" in problem.message:
-                raise
             notes.append(f"{variant.name} has no counterpart at {ref}: {problem.message}")
             continue
         if store.load(str(wanted)).content_id == store.load(str(there), where=variant.where).content_id:
@@ -122,12 +121,11 @@ def _is_version(store: PromptStore, ref: str, names: list[str]) -> bool:
     if ref == LATEST or (number is not None and any(number in store.versions(name) for name in names)):
         return True
     labels = store.labels() if is_label(ref) else {}
-    found = [labels[name][ref] for name in names if ref in labels.get(name, {})]
-    for label in found:
+    for label in [labels[name][ref] for name in names if ref in labels.get(name, {})]:
         if label.route:
             hint = f"compare with one of its versions: --against {next(iter(label.route))}"
             raise InputError(f"--against {ref}: that is a route", where=label.where, hint=hint)
-    return bool(found)
+    return any(ref in mine for mine in labels.values())  # of another prompt: then these have no counterpart
 
 
 def _check_revision(ref: str, folder: Path) -> None:

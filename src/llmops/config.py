@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,8 @@ _KEYS = ("store", "prompts", "backends", "require_evidence")
 class Config:
     """Settings of a project. `store` is a path or URL, or empty for the default; `backends` are named short forms.
 
-    `require_evidence` are labels that a prompt gets only with a passing run, each with the suite the run has to be of
-    (empty: any). `secrets` are values from the
+    `require_evidence` are labels that a prompt gets only with a passing run, each with the suites the run has to be of
+    one of (empty: any). `secrets` are values from the
     environment that must not be shown.
     """
 
@@ -32,7 +33,7 @@ class Config:
     backends: Mapping[str, Any] = field(default_factory=dict)
     where: str = ""
     secrets: tuple[str, ...] = ()
-    require_evidence: Mapping[str, str] = field(default_factory=dict)
+    require_evidence: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -93,16 +94,20 @@ def _place(data: Mapping[str, Any], key: str, root: Path, document: Document) ->
         raise ConfigError(f"{key}: nobody's home is {value!r}", where=document.where((key,))) from None
 
 
-def _labels(value: Any, document: Document) -> Mapping[str, str]:
-    if value is None:
-        return {}
+def _labels(value: Any, document: Document) -> Mapping[str, tuple[str, ...]]:
     if isinstance(value, list) and all(isinstance(label, str) for label in value):
-        return dict.fromkeys(value, "")
-    if isinstance(value, dict) and all(isinstance(suite, str) for suite in value.values()):
-        return value
+        return dict.fromkeys(value, ())
     hint = "require_evidence: [production], or {production: evals/answers.yaml}"
     where = document.where(("require_evidence",))
-    raise ConfigError("require_evidence is a list of labels, or labels with suites", where=where, hint=hint)
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError("require_evidence is a list of labels, or labels with suites", where=where, hint=hint)
+    found: dict[str, tuple[str, ...]] = {}
+    for label, suites in (value or {}).items():
+        names = suites if isinstance(suites, list) else [suites]
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise ConfigError(f"require_evidence of {label} is a suite or a list of suites", where=where, hint=hint)
+        found[label] = tuple(posixpath.normpath(name.replace("\\", "/")) for name in names)
+    return found
 
 
 def _backends(value: Any, document: Document) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,15 +66,19 @@ class Promoter:
             self._check_callers(name, label, version)
         with atomic.one_at_a_time(self._releases()):
             old = self.store.labels().get(name, {}).get(label)
-            if old is not None and old.version == version:
+            if old is not None and old.version == version and not self._unproven(name, old):
                 return Move(name, label, version, version, changed=False, facts=old.facts, notes=self._notes(name))
             facts = self._facts(reason)
             if not skill:  # a skill has no suite yet that could be evidence
                 facts |= self._evidence(name, label, version, old, run)
             facts["content"] = content[:SHORT]
             before = () if old is None or old.version is None else (*old.before, old.version)[-MAX_BEFORE:]
+            before = old.before if old is not None and old.version == version else before
             set_label(self.tree, name, Label(label, version, before=before, facts=facts))
-        return Move(name, label, old.version if old else None, version, facts=facts, notes=self._notes(name))
+        notes = self._notes(name)
+        if old is not None and old.route:
+            notes = (f"{label} was a route: {', '.join(f'{to}={share:g}' for to, share in old.route.items())}", *notes)
+        return Move(name, label, old.version if old else None, version, facts=facts, notes=notes)
 
     def _check_callers(self, name: str, label: str, version: int) -> None:
         """Raise for the first caller that the version would break and that isn't broken already."""
@@ -88,7 +92,7 @@ class Promoter:
         """True when a promotion would be refused without a run."""
         held = self.store.labels().get(name, {}).get(label)
         version = self._version(check_name(name), version)
-        moves = held is None or held.version != version
+        moves = held is None or held.version != version or self._unproven(name, held)
         return moves and label in self.config.require_evidence and not is_skill(self.tree, name, version)
 
     def search(self, runs: Iterable[Run], name: str, label: str, version: int | None) -> Run:
@@ -114,8 +118,17 @@ class Promoter:
         raise InputError(f"{what}{reason}", hint=_how(name, label, wanted))
 
     def _wanted(self, name: str, label: str, version: int, held: Label | None) -> Wanted:
-        suite = self.config.require_evidence.get(label, "")
-        return Wanted(content_of(self.tree, name, version), self._held(name, held), suite)
+        suites = self.config.require_evidence.get(label, ())
+        if held is not None and held.version == version:  # moved by hand: against what it held before
+            held = replace(held, version=held.before[-1] if held.before else None)
+        return Wanted(content_of(self.tree, name, version), self._held(name, held), suites)
+
+    def _unproven(self, name: str, label: Label) -> bool:
+        """True when a label asks for evidence and its line has none for the content it holds."""
+        noted = str(label.facts.get("content", ""))
+        other = bool(noted) and not self._held(name, label).startswith(noted)
+        required = label.name in self.config.require_evidence and "rolled_back" not in label.facts
+        return other or (required and not (label.facts.get("run") and label.facts.get("verdict") == "passed"))
 
     def _held(self, name: str, label: Label | None) -> str:
         """The content id that a label holds, or empty."""
@@ -136,7 +149,15 @@ class Promoter:
             content = content_of(self.tree, name, version)[:SHORT]
             facts = self._facts(reason) | {"rolled_back": old.version, "content": content}
             set_label(self.tree, name, Label(label, version, before=old.before[:-1], facts=facts))
-        return Move(name, label, old.version, version, facts=facts)
+        return Move(
+            name, label, old.version, version, facts=facts, notes=self._broken(name, label, version, old.version)
+        )
+
+    def _broken(self, name: str, label: str, version: int, before: int | None) -> tuple[str, ...]:
+        if is_skill(self.tree, name, version):
+            return ()
+        found = broken_callers(self.store, self.config.root, name, label, version, before)
+        return tuple(f"{one.where} breaks with version {version}: {one.message}" for one in found)
 
     def route(self, name: str, label: str, shares: Mapping[str, float], *, force: bool = False) -> Move:
         """Make a label a route: shares of traffic, in percent, by label or version.
@@ -147,11 +168,11 @@ class Promoter:
         check_name(name)
         _check_label(label)
         if label in self.config.require_evidence:
-            hint = "route another label: --to live"
+            hint = "make another label the route"
             raise InputError(f"{label} asks for evidence, and a route has none", hint=hint)
         held = self.store.labels().get(name, {}).get(label)
         if held is not None and held.version is not None:
-            hint = "code that loads it gives no key; route another label: --to live"
+            hint = "code that loads it gives no key; make another label the route"
             raise InputError(f"{label} of {name} holds version {held.version}", where=held.where, hint=hint)
         for target in shares:
             if target.isdigit():
@@ -217,8 +238,8 @@ def missing_evidence(name: str, label: str, version: int, compared: bool) -> str
 
 def _how(name: str, label: str, wanted: Wanted) -> str:
     against = f" --against {label}" if wanted.held else ""
-    suite = wanted.suite or f"a suite with {name}"
-    return f"llmops eval {suite}{against}, with gates, then promote"
+    suite = " or ".join(wanted.suites) or f"a suite with {name}"
+    return f"run {suite} with gates (llmops eval SUITE{against}), then promote"
 
 
 def _nothing_before(name: str, label: Label) -> InputError:

@@ -32,9 +32,10 @@ class Rescoring:
         metrics = evaluation.assembly.metrics
         fresh = evaluation.new_record()
         kept = {key: old.config[key] for key in CHOSEN if key in old.config}
+        overrides = [*(old.config.get("set") or ()), *fresh.config["set"]]
         record = replace(
             fresh,
-            config={**fresh.config, **kept},
+            config={**fresh.config, **kept, "set": overrides, "suite_cases": evaluation.assembly.survey.cases},
             seed=old.seed,
             variants=old.variants,
             baseline=old.baseline,

@@ -59,6 +59,8 @@ def evaluate(
     notebooks. Raises an `LlmopsError` on bad input and when the store fails; a case that fails is data in the run.
     """
     made = _empty_suite() if suite is None else load_suite(arguments.path_of("suite", suite))
+    if any(one is not None for one in (dataset, fields, variants, metrics, gates)):
+        made = replace(made, path=None)  # it is no run of the file as it is written
     made = _with_settings(made, variants, metrics, gates, baseline, limits, repeats, name)
     made, rows = _with_dataset(made, dataset, fields)
     _check_complete(made, rows)

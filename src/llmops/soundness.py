@@ -82,7 +82,10 @@ def caller_problems(store: PromptStore, code: Iterable[Caller], suites: Iterable
     for find, mark in ((declared, ""), (coming, " (in the working file)")):
         everyone = [*code, *(use.caller(_or_none(find, use.reference)) for use in suites)]
         for one in check_callers(everyone, find):
-            marked = Problem(one.where, one.message + mark, one.hint, one.rule)
+            suite = one.where.rpartition(":")[0].endswith((".yaml", ".yml"))
+            hint = "give it a column of the dataset, or variables: in the variant" if suite and mark == "" else one.hint
+            hint = hint if "isn't passed" in one.message else one.hint
+            marked = Problem(one.where, one.message + mark, hint, one.rule)
             found.setdefault((one.where, one.message), marked)
     return list(found.values())
 
@@ -155,6 +158,11 @@ def _check_skills(config: Config, found: Checked) -> None:
 
 def _unproven(config: Config) -> Iterator[Problem]:
     """Labels that ask for evidence and hold a version without it, or with that of another content."""
+    for label_name, suites in config.require_evidence.items():
+        for suite in suites:
+            if suite.endswith((".yaml", ".yml")) and not (config.root / suite).is_file():
+                message = f"require_evidence of {label_name}: there is no suite {suite}"
+                yield Problem(config.where, message, "name a suite's file, from the project's folder", "evidence")
     tree = WorkTree(config.prompts_dir)
     try:
         labels = read_labels(tree)
@@ -165,14 +173,19 @@ def _unproven(config: Config) -> Iterator[Problem]:
             if label.version is None or tree.read(release_file(name, label.version)) is None:
                 continue
             noted = str(label.facts.get("content", ""))
-            if noted and not _content(tree, name, label.version).startswith(noted):
+            if (
+                noted
+                and _content(tree, name, label.version)
+                and not _content(tree, name, label.version).startswith(noted)
+            ):
                 message = f"{label.name} of {name}: what is noted isn't about the content of version {label.version}"
                 hint = f"llmops prompt promote notes it anew; or write {label.name}: {label.version}"
                 yield Problem(label.where, message, hint, "label")
             proven = label.facts.get("verdict") == "passed" and label.facts.get("run")
             if label.name in config.require_evidence and not proven and "rolled_back" not in label.facts:
                 message = f"{label.name} of {name} asks for evidence, and holds version {label.version} without any"
-                hint = f"llmops prompt promote {name} --to {label.name} finds the run that is"
+                command = f"llmops prompt promote {name} --to {label.name} --version {label.version}"
+                hint = f"{command} looks for a run that justifies it; llmops prompt rollback needs none"
                 yield Problem(label.where, message, hint, "evidence")
 
 

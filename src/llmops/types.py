@@ -344,6 +344,11 @@ class Prompt(Protocol):
         ...
 
     @property
+    def route(self) -> str:
+        """The label that chose this version by its share of the traffic, or empty."""
+        ...
+
+    @property
     def reference(self) -> str:
         """What names exactly this prompt: `docs/answer@2`."""
         ...

@@ -23,6 +23,7 @@ MAX_PROBLEMS = 200
 
 
 def check(
+    folder: Annotated[Path, typer.Argument(help="The project's folder, or one in it.", metavar="[FOLDER]")] = Path(),
     callers: Annotated[
         bool, typer.Option("--callers/--no-callers", help="Also check the code and suites that use prompts.")
     ] = True,
@@ -36,7 +37,7 @@ def check(
     from llmops.config import load_config
     from llmops.soundness import check_project
 
-    config = load_config()
+    config = load_config(folder)
     if not config.prompts_dir.is_dir():
         raise InputError(f"no prompts folder {config.prompts_dir.name}/", hint="llmops init makes one")
     found = check_project(config, callers=callers)

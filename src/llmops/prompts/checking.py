@@ -20,10 +20,11 @@ from llmops.prompts.references import check_name
 from llmops.prompts.release_checks import check_folders, release_folders, secrets_in
 from llmops.prompts.trees import WorkTree, working_names
 
-CONFLICT = re.compile(rb"^<<<<<<< .*\n(?:.*\n)*?=======\n", re.M)
+CONFLICT = re.compile(rb"^<<<<<<< ", re.M)
+CONFLICT_MIDDLE = re.compile(rb"^=======\r?$", re.M)
 # Lines that look meant to start a message: another spelling of a role, or a role of other formats.
 ROLE_LIKE = re.compile(
-    rb"^[ \t]*((?:System|SYSTEM|User|USER|Assistant|ASSISTANT|sytem|sistem|systen|usr|uesr|users|asistant|assitant|"
+    rb"^((?:System|SYSTEM|User|USER|Assistant|ASSISTANT|sytem|sistem|systen|usr|uesr|users|asistant|assitant|"
     rb"assistent|ai|AI|human|Human|developer|Developer|model|tool|function):)[ \t\r]*$",
     re.M,
 )
@@ -88,12 +89,14 @@ def check_prompt(tree: WorkTree, name: str, released: Collection[str] = ()) -> l
 def _file_problems(tree: WorkTree, file: str, data: bytes, main: bool) -> Iterator[Problem]:
     """What is wrong with the text of a prompt file, or of what it includes: conflicts, secrets, misspelt roles."""
     data = data if main else tree.read(file) or b""
-    if b"<<<<<<< " in data and (conflict := CONFLICT.search(data)):
+    conflict = CONFLICT.search(data) if b"<<<<<<< " in data else None
+    if conflict and CONFLICT_MIDDLE.search(data, conflict.end()):
         line = data.count(b"\n", 0, conflict.start()) + 1
         message = "a merge conflict is left in it"
         yield Problem(f"{tree.shown(file)}:{line}", message, "keep one side, and delete the markers", "conflict")
     yield from secrets_in(tree, file, data)
-    if main and (odd := ROLE_LIKE.search(data)):
+    body = max(data.find(b"\n---", 3), 0) if data.startswith(b"---") else 0  # keys of the front matter are no messages
+    if main and (odd := ROLE_LIKE.search(data, body)):
         line = data.count(b"\n", 0, odd.start()) + 1
         role = odd[1].decode()
         hint = "a message starts at a line that is exactly system:, user: or assistant:"

@@ -115,12 +115,12 @@ def _document(text: str, shown: str) -> Document:
 def _checked(document: Document) -> Labels:
     data = {} if document.data is None else document.data
     if not isinstance(data, Mapping):
-        hint = "docs/answer: {production: 1}"
+        hint = "write docs/answer: on a line, and below it, indented, production: 1"
         raise PromptError("labels are a mapping of prompts", where=document.where(), hint=hint)
     found: dict[str, dict[str, Label]] = {}
     for name, labels in data.items():
         if not isinstance(labels, Mapping) and labels is not None:
-            hint = f"{name}: {{production: 1}}"
+            hint = f"write {name}: on a line, and below it, indented, production: 1"
             raise PromptError("a prompt has a mapping of labels", where=document.where((name,)), hint=hint)
         parse_reference(name, document.where((name,)))
         found[name] = {label: _label(name, label, value, document) for label, value in (labels or {}).items()}

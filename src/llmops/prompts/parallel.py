@@ -39,9 +39,13 @@ def mapped(
     context = get_context("fork")
     started = []
     for part in slices[1:]:
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_send, args=(sender, function, part), daemon=True)
-        process.start()
+        try:
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=_send, args=(sender, function, part), daemon=True)
+            process.start()
+        except OSError:  # no more processes or files: this one does it all
+            besides()
+            return function(items)
         sender.close()
         started.append((process, receiver, part))
     besides()
@@ -49,7 +53,7 @@ def mapped(
     for process, receiver, part in started:
         try:
             found += receiver.recv()
-        except EOFError:  # it failed or was killed: here the same failure has a traceback
+        except (EOFError, OSError):  # it failed or was killed: here the same failure has a traceback
             found += function(part)
         receiver.close()
         process.join()
@@ -58,5 +62,5 @@ def mapped(
 
 def _send(sender: Connection, function: Callable[[Sequence[Item]], list[Result]], part: Sequence[Item]) -> None:
     """Work on a slice in a process of its own."""
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(BaseException):  # Ctrl-C reaches this process, too; the first one says so
         sender.send(function(part))

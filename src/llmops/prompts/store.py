@@ -232,6 +232,10 @@ class PromptStore:
 
     def _hint(self, name: str) -> str:
         known = self.names()
+        if not self.revision and not self.root.is_dir():
+            return f"there is no folder {self.root}"
+        if not self.revision and is_file(self.root / "prompts" / (name + SUFFIX)):
+            return f"the folder of prompts is {self.root / 'prompts'}"
         if not known:
             return f"there are no {SUFFIX} files in {self.tree.shown('') or self.root}"
         close = did_you_mean(name, known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,15 +67,15 @@ class FilePrompt:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        return self.front.parameters
+        return deepcopy(self.front.parameters)  # a kept prompt is shared: nobody may change it for the others
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
-        return self.front.tools
+        return deepcopy(self.front.tools)
 
     @property
     def output_schema(self) -> Mapping[str, Any] | None:
-        return self.front.output
+        return deepcopy(self.front.output)
 
     @property
     def inputs(self) -> Mapping[str, Input]:

@@ -98,6 +98,8 @@ class WorkTree:
         here = Path.cwd()
         if self.root == here:
             return ""
+        if here == Path(here.anchor):  # a server started at the top: a path without its first / would mislead
+            return f"{self.root}{os.sep}"
         return f"{self.root.relative_to(here) if self.root.is_relative_to(here) else self.root}{os.sep}"
 
     def path(self, name: str) -> Path | None:

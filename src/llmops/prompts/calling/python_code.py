@@ -16,6 +16,7 @@ from typing import Any
 
 SUFFIXES = (".py", ".ipynb")
 _SKIPPED = frozenset(["__pycache__", "build", "dist", "node_modules", "site-packages"])
+OWN_FOLDERS = frozenset(["pyvenv.cfg", "llmops.yaml"])  # what tells a virtual environment, and a project in a project
 _PYTHON_MAGICS = frozenset(["capture", "prun", "time", "timeit"])
 _MAGIC = re.compile(r"^(\s*)(?:[%!?]|[\w.,\s]+=\s*[%!]|[\w.]+\?+\s*$).*$", re.MULTILINE)
 
@@ -52,7 +53,7 @@ def python_files(root: Path) -> Iterator[str]:
                 found = sorted(entries, key=lambda entry: entry.name)
         except OSError:
             continue
-        if folder != top and any(entry.name == "pyvenv.cfg" for entry in found):
+        if folder != top and any(entry.name in OWN_FOLDERS for entry in found):
             continue
         yield from (e.path for e in found if e.name.endswith(SUFFIXES) and _is(e, folder=False))
         inner = [e.path for e in found if e.name[0] != "." and e.name not in _SKIPPED and _is(e, folder=True)]

@@ -59,6 +59,9 @@ class LoadedPrompt(Protocol):
     def label(self) -> str: ...
 
     @property
+    def route(self) -> str: ...
+
+    @property
     def reference(self) -> str: ...
 
     @property
