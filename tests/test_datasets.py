@@ -440,7 +440,7 @@ BROKEN: list[tuple[str, str | bytes, str, str]] = [  # file, content, where its 
     ("x.jsonl", OK + '{"id": "b", "inputs": {"q": 1}, "expcted": 1}', ":2", "did you mean 'expected'? To leave"),
     ("x.jsonl", OK + '{"id": "b", "inputs": {"q": 1}, "inputs.q": 1}', ":2", "inputs.'q' is given twice; keep"),
     ("x.jsonl.gz", b"not gzip", ":1", "broken gzip: not a gzipped file; compress the file again"),
-    ("x.jsonl.gz", gzip.compress(random.Random(1).randbytes(50).hex().encode())[:40], ":1", "broken gzip"),
+    ("x.jsonl.gz", gzip.compress(random.Random(1).randbytes(50).hex().encode(), mtime=0)[:40], ":1", "broken gzip"),
     ("x.json", '{"id": 1}', ":1", "doesn't hold a list; write a list of objects"),
     ("x.json", '[\n{"id": 1, "q": 2},\n{"id": 2, "q" 2}\n]', ":3", "not valid JSON: expecting ':' delimiter"),
     ("x.json", '[\n{"id": 1, "q": 2}\n{"id": 2, "q": 2}\n]', ":3", "expected ',' or ']'; separate rows"),
