@@ -283,7 +283,7 @@ def test_a_linked_work_tree_of_a_bare_repository_and_the_repository_itself(shop:
         assert_forms(linked, sha)
     assert told_by(linked) == STORY
     bare = Repository(tmp_path / "shop.git")
-    on_disk = f"app.py:1: no prompt '{NAME}'; there are no .prompt.md files in {bare.prompts}/"
+    on_disk = f"app.py:1: no prompt '{NAME}'; there is no folder {bare.prompts}"
     for reference, text in forms(linked, sha).items():
         assert bare.outcome(reference) == (text if "@git:" in reference else on_disk)
     git(tmp_path / "shop.git", "symbolic-ref", "HEAD", "refs/heads/none")
