@@ -283,7 +283,9 @@ WORDS = "load_prompt ('a') .render ( ) q = 1 , p if x : else while def f class A
 def test_any_code_is_read_or_left_out(tmp_path_factory, words):
     folder = tmp_path_factory.mktemp("code")
     write(folder, IMPORT + " ".join(words))
-    find_callers(folder)
+    for caller in find_callers(folder):  # "a" is the only text there is to load
+        assert caller.reference == "a"
+        assert caller.given is None or caller.given <= set(WORDS)
 
 
 CALL = IMPORT + 'load_prompt("a").render()\n'

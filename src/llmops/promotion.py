@@ -182,8 +182,9 @@ class Promoter:
             if version and not force:
                 self._check_callers(name, label, version)
         with atomic.one_at_a_time(self._releases()):
-            set_label(self.tree, name, Label(label, route=dict(shares), facts=self._facts("")))
-        return Move(name, label, None, None, facts={**self._facts(""), "route": dict(shares)})
+            facts = self._facts("")
+            set_label(self.tree, name, Label(label, route=dict(shares), facts=facts))
+        return Move(name, label, None, None, facts={**facts, "route": dict(shares)})
 
     def _releases(self) -> Path:
         prepare(self.tree.root)
