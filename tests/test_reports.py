@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
 
-from llmops.aggregate import MAX_DISTINCT, OTHER, Aggregate
+from llmops.aggregate import Aggregate
 from llmops.cli import reports as cli
+from llmops.columns import MAX_DISTINCT, OTHER
 from llmops.errors import InputError, NotFoundError, StoreError
 from llmops.process import this_process
 from llmops.reports.completeness import incomplete
@@ -618,6 +619,7 @@ def test_json_report_holds_run_summary_and_gates() -> None:
     assert report["run"]["suite"] == "docs-qa"
     assert report["gates"][0] == {
         "rule": "token_f1 >= 0.6", "variant": "small", "outcome": "fail", "value": 0.561, "detail": "60 cases",
+        "strict": True,
     }  # fmt: skip
     small = report["variants"][0]
     assert (small["name"], small["baseline"], small["cases"]) == ("small", True, 20)

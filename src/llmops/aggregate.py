@@ -13,13 +13,12 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
+from llmops.columns import Columns, Scores
 from llmops.errors import NotFoundError, did_you_mean
 from llmops.stats.descriptive import mean, quantile
-from llmops.types import Case, Result, Score, Usage
+from llmops.types import Case, Result, RunRecord, Usage
 
-MAX_DISTINCT = 200
-OTHER = "other reasons"
-FAILED = "the case failed"
+MAX_ID = 200  # characters; of longer ids a digest is kept
 NAMES = ("cases", "errors", "tokens_per_case", "latency_mean", "latency_p50", "latency_p95")
 _LATENCY = re.compile(r"latency_p(\d{1,2}(?:\.\d+)?|100)")
 
@@ -27,23 +26,37 @@ _LATENCY = re.compile(r"latency_p(\d{1,2}(?:\.\d+)?|100)")
 class Aggregate:
     """Statistics by variant and metric; `add` takes results in any order.
 
-    Memory is about 12 bytes a case, metric and variant plus about 150 bytes a case for its id.
+    Memory is about 20 bytes a case, metric and variant plus about 150 bytes a case for its id.
     """
 
-    def __init__(self, metrics: Sequence[str]) -> None:
+    def __init__(self, metrics: Sequence[str], *, repeats: int | None = None) -> None:
+        """`repeats` from which on trials don't count; None counts all."""
         self.metrics = list(metrics)
+        self._repeats = repeats
         self._index: dict[str | bytes, int] = {}
         self._tags: dict[str, array[int]] = {}
         self._groups: dict[str, int] = {}
         self._group_of: array[int] = array("i")
-        self._columns: dict[str, _Columns] = {}
+        self._columns: dict[str, Columns] = {}
+        self._order: array[int] = array("q")
 
     def add(self, result: Result) -> None:
         """Count one finished trial."""
-        columns = self._columns.get(result.variant)
+        if self._repeats is None or result.repeat < self._repeats:
+            self.filled(result.variant).add(self.place(result.case), result)
+
+    @classmethod
+    def of(cls, record: RunRecord) -> Aggregate:
+        """An empty one for a run, which leaves out answers beyond its repeats: unsteady cases are no fair sample."""
+        more = record.config.get("max_repeats") or 0
+        return cls([info.name for info in record.metrics], repeats=record.repeats if more > record.repeats else None)
+
+    def filled(self, variant: str) -> Columns:
+        """The columns of a variant, to add to."""
+        columns = self._columns.get(variant)
         if columns is None:
-            columns = self._columns[result.variant] = _Columns(self.metrics)
-        columns.add(self._place(result.case), result)
+            columns = self._columns[variant] = Columns(self.metrics)
+        return columns
 
     @property
     def variants(self) -> list[str]:
@@ -53,8 +66,8 @@ class Aggregate:
     @property
     def tags(self) -> dict[str, int]:
         """Cases by tag, over all variants, most frequent first."""
-        sizes = {tag: len(cases) for tag, cases in self._tags.items()}
-        return dict(sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0])))
+        sizes = ((tag, len(cases)) for tag, cases in self._tags.items())
+        return dict(sorted(sizes, key=lambda pair: (-pair[1], pair[0])))
 
     @property
     def total_cases(self) -> int:
@@ -65,10 +78,37 @@ class Aggregate:
         """Place of a case in `column` and `error_counts`; None for a case that wasn't seen."""
         return self._index.get(_key(case_id))
 
+    @property
+    def ids(self) -> list[str]:
+        """Ids of all cases by `index`; one too long to be kept is its digest."""
+        return [key if isinstance(key, str) else key.hex() for key in self._index]
+
+    @property
+    def order(self) -> array[int]:
+        """All cases by id, as their `index`: an order that doesn't depend on which answer came first."""
+        if len(self._order) != len(self._index):
+            ids = self.ids
+            self._order = array("q", sorted(range(len(ids)), key=ids.__getitem__))
+        return self._order
+
+    @property
+    def groups(self) -> array[int]:
+        """A code for each case's group, by `index`; -1 for a case without one."""
+        return self._group_of
+
+    def places(self, tag: str) -> array[int]:
+        """Where the cases with a tag are, by `index`."""
+        return self._tags.get(tag, array("I"))
+
+    def columns(self, variant: str) -> Columns:
+        """The raw sums of a variant; its arrays may be shorter than `total_cases`."""
+        return self._of(variant)
+
     def case_ids(self, places: Collection[int]) -> list[str] | None:
         """Ids of the cases at these places; None when one is too long to have been kept."""
         found = [key for key, place in self._index.items() if place in places]
-        return [key for key in found if isinstance(key, str)] if not any(isinstance(k, bytes) for k in found) else None
+        kept = [key for key in found if isinstance(key, str)]
+        return kept if len(kept) == len(found) else None
 
     def cases(self, variant: str, *, tag: str | None = None, group: str | None = None) -> int:
         """Cases with at least one trial."""
@@ -81,8 +121,8 @@ class Aggregate:
 
     def errors(self, variant: str, *, tag: str | None = None, group: str | None = None) -> int:
         """Trials that ended in an error."""
-        errors = self._of(variant).errors
-        return sum(errors[i] for i in self._chosen(tag, group) if i < len(errors))
+        counts = self.error_counts(variant)
+        return sum(counts[i] for i in self._chosen(tag, group))
 
     def error_share(self, variant: str, *, tag: str | None = None, group: str | None = None) -> float:
         """Share of a case's trials that failed, averaged over cases; 0 when there are no cases."""
@@ -101,8 +141,8 @@ class Aggregate:
 
     def latencies(self, variant: str, *, tag: str | None = None, group: str | None = None) -> array[float]:
         """Seconds by case, over trials that were measured and didn't fail."""
-        of = self._of(variant)
-        return _ratios(of.seconds, of.timed, self._chosen(tag, group))
+        columns = self._of(variant)
+        return _ratios(columns.seconds, columns.timed, self._chosen(tag, group))
 
     def tokens(self, variant: str, *, tag: str | None = None, group: str | None = None) -> array[float]:
         """Tokens by case, over trials whose tokens are known, cached answers included."""
@@ -133,9 +173,8 @@ class Aggregate:
 
     def error_counts(self, variant: str) -> array[int]:
         """Failed trials for every case seen, by `index`."""
-        counts = self._of(variant).errors[:]
-        counts.extend([0] * (self.total_cases - len(counts)))
-        return counts
+        counts = self._of(variant).errors
+        return counts + array("I", [0] * (self.total_cases - len(counts)))
 
     def value(self, name: str, variant: str, *, tag: str | None = None, group: str | None = None) -> float | None:
         """A number by name, or None when nothing was measured.
@@ -159,13 +198,14 @@ class Aggregate:
             return quantile(seconds, float(percentile[1]) / 100) if seconds else None
         raise NotFoundError(f"nothing is measured as {name!r}", hint=did_you_mean(name, [*self.metrics, *NAMES]))
 
-    def _of(self, variant: str) -> _Columns:
-        return self._columns.get(variant) or _Columns(self.metrics)
+    def _of(self, variant: str) -> Columns:
+        return self._columns.get(variant) or Columns(self.metrics)
 
-    def _scores(self, variant: str, metric: str) -> _Scores:
-        return self._of(variant).scores.get(metric) or _Scores()
+    def _scores(self, variant: str, metric: str) -> Scores:
+        return self._of(variant).scores.get(metric) or Scores()
 
-    def _place(self, case: Case) -> int:
+    def place(self, case: Case) -> int:
+        """Place of a case, made when it is new."""
         key = _key(case.id)
         place = self._index.get(key)
         if place is None:
@@ -176,6 +216,13 @@ class Aggregate:
             self._group_of.append(number)
         return place
 
+    def regroup(self, place: int, group: str) -> bool:
+        """Give the case at `place` a group if it has none; False when it has another one, which it keeps."""
+        number = self._groups.setdefault(group, len(self._groups))
+        if self._group_of[place] < 0:
+            self._group_of[place] = number
+        return self._group_of[place] == number
+
     def _chosen(self, tag: str | None, group: str | None) -> Iterable[int]:
         places: Iterable[int] = range(len(self._index)) if tag is None else self._tags.get(tag, ())
         if group is None:
@@ -184,91 +231,10 @@ class Aggregate:
         return [i for i in places if self._group_of[i] == number]
 
 
-class _Scores:
-    """One metric of one variant: sums and counts over repeats by case, and why a case has no score."""
-
-    __slots__ = ("counts", "reasons", "sums", "why")
-
-    def __init__(self) -> None:
-        self.sums: array[float] = array("d")
-        self.counts: array[int] = array("I")
-        self.why: array[int] = array("B")
-        self.reasons: dict[str, int] = {}
-
-    def add(self, place: int, score: Score | None, failed: bool) -> None:
-        value, reason = _number(score, failed)
-        if value is not None:
-            self.sums[place] += value
-            self.counts[place] += 1
-        elif not self.why[place]:
-            if reason not in self.reasons and len(self.reasons) >= MAX_DISTINCT:
-                reason = OTHER
-            self.why[place] = self.reasons.setdefault(reason, len(self.reasons) + 1)
-
-
-class _Columns:
-    """One variant: an item a case in each array."""
-
-    def __init__(self, metrics: Sequence[str]) -> None:
-        self.trials: array[int] = array("I")
-        self.errors: array[int] = array("I")
-        self.seconds: array[float] = array("d")
-        self.timed: array[int] = array("I")
-        self.tokens: array[float] = array("d")
-        self.counted: array[int] = array("I")
-        self.scores = {metric: _Scores() for metric in metrics}
-        self.kinds: Counter[str] = Counter()
-        self.usage = Usage()
-        self.cached = 0
-        self._arrays: list[array[int] | array[float]] = [self.trials, self.errors, self.seconds]
-        self._arrays += [self.timed, self.tokens, self.counted]
-        for scores in self.scores.values():
-            self._arrays += [scores.sums, scores.counts, scores.why]
-
-    def add(self, place: int, result: Result) -> None:
-        if place >= len(self.trials):
-            missing = [0] * (place + 1 - len(self.trials))
-            for column in self._arrays:
-                column.extend(missing)
-        output = result.output
-        self.trials[place] += 1
-        if output.error is not None:
-            self.errors[place] += 1
-            kind = output.error.kind[:100]
-            self.kinds[kind if kind in self.kinds or len(self.kinds) < MAX_DISTINCT else "other"] += 1
-        elif output.latency_s is not None and math.isfinite(output.latency_s):
-            self.seconds[place] += output.latency_s
-            self.timed[place] += 1
-        self._count_tokens(place, output.usage, output.cached)
-        for name, scores in self.scores.items():
-            scores.add(place, result.scores.get(name), output.error is not None)
-
-    def _count_tokens(self, place: int, usage: Usage, cached: bool) -> None:
-        if usage.certainty != "unknown" or usage.total_tokens:
-            self.tokens[place] += usage.total_tokens
-            self.counted[place] += 1
-        if cached:
-            self.cached += 1
-        else:
-            self.usage = self.usage + usage
-
-
 def _key(case_id: str) -> str | bytes:
-    if len(case_id) <= 64:
+    if len(case_id) <= MAX_ID:
         return case_id
     return hashlib.blake2b(case_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def _number(score: Score | None, failed: bool) -> tuple[float | None, str]:
-    if score is None:
-        return None, FAILED if failed else "no score"
-    if score.value is None:
-        return None, score.reason[:200] or "no reason given"
-    try:
-        value = float(score.value)
-    except OverflowError:
-        value = math.inf
-    return (value, "") if math.isfinite(value) else (None, "the score isn't a finite number")
 
 
 def _ratios(sums: array[float] | array[int], counts: array[int], places: Iterable[int]) -> array[float]:

@@ -234,13 +234,111 @@ RunStatus = Literal["running", "finished", "interrupted", "stopped", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class GateOutcome:
-    """A gate's rule, where it applied, the value seen, and `pass`, `fail` or `undecided`."""
+    """A gate's rule, where it applied, the value seen, and `pass`, `fail` or `undecided`.
+
+    `strict` is False for a gate that lets pass what can't be decided: it is shown as undecided and sets no exit code.
+    """
 
     rule: str
     variant: str
     outcome: Literal["pass", "fail", "undecided"]
     value: float | None = None
     detail: str = ""
+    strict: bool = True
+
+
+MetricKind = Literal["binary", "bounded", "ordinal", "preference", "number"]
+Verdict = Literal["improved", "equivalent", "regressed", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricComparison:
+    """One metric of a candidate against a baseline, paired by case.
+
+    `diff`, `ci`, `lo_safe` and `margin` are gains in the metric's unit: above 0 is better, whatever its direction.
+    `lo_safe` is the bound that "no meaningful drop" rests on, `margin` the biggest drop that is tolerated. `alpha` is
+    the two-sided level this interval and verdict were made at, smaller than the wanted one at an early look. `mde` is
+    the smallest drop these cases reliably show (80 % power), `n_needed` the cases that would show a drop of `margin`.
+    `broke` and `fixed` are ids of cases, worst and best first. `unscored` counts pairs left out because a side has no
+    score. `p_holm` is the p-value adjusted for all guard metrics, on a guard. `flaky` are
+    those of `broke` and `fixed` that more answers did not bear out. `why` says what holds a verdict back.
+    """
+
+    info: MetricInfo
+    kind: MetricKind
+    n: int
+    mean_a: float | None
+    mean_b: float | None
+    diff: float
+    ci: tuple[float, float]
+    p: float
+    lo_safe: float
+    method: str
+    verdict: Verdict
+    margin: float
+    alpha: float = 0.05
+    groups: int | None = None
+    mde: float | None = None
+    n_needed: int | None = None
+    broke: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    errors_a: int = 0
+    errors_b: int = 0
+    unscored: int = 0
+    guard: bool = False
+    p_holm: float | None = None
+    p_sign_flip: float | None = None
+    flaky: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
+
+    @property
+    def metric(self) -> str:
+        return self.info.name
+
+
+@dataclass(frozen=True, slots=True)
+class SliceComparison:
+    """A metric on the cases with one tag; `notable` after Benjamini-Hochberg over all slices. It never blocks."""
+
+    tag: str
+    metric: str
+    n: int
+    mean_a: float
+    mean_b: float
+    diff: float
+    ci: tuple[float, float]
+    p: float
+    notable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Where a comparison in stages stands: look `look` of `looks`, at `cases` of `planned` cases."""
+
+    look: int
+    looks: int
+    cases: int
+    planned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A candidate against a baseline, paired by case id; `metrics` in order, guards among them.
+
+    `cases` counts paired cases, `only_a` and `only_b` name those that one side lacks. `pooled` counts the runs whose
+    answers are in it.
+    """
+
+    baseline: str
+    candidate: str
+    cases: int
+    metrics: tuple[MetricComparison, ...] = ()
+    slices: tuple[SliceComparison, ...] = ()
+    only_a: tuple[str, ...] = ()
+    only_b: tuple[str, ...] = ()
+    stopping: Stopping | None = None
+    pooled: int = 1
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +367,7 @@ class RunRecord:
     environment: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     gates: tuple[GateOutcome, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     note: str = ""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from llmops.errors import InputError, StoreError
-from llmops.store.shapes import ShapeError
+from llmops.store.checks import ShapeError
 from llmops.store.urls import scrub
 
 TIMEOUT = "LLMOPS_STORE_TIMEOUT_S"

@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, Text, and_, cast, delete, exists, or_, select
 
 from llmops.errors import InputError, NotFoundError
+from llmops.store.checks import ShapeError
 from llmops.store.encoding import is_digest, loads, name_key, plain_text
 from llmops.store.location import NO_RUNS, Place
-from llmops.store.shapes import ShapeError, case_of, finite, output_of, record_data, record_of
+from llmops.store.shapes import case_of, finite, output_of, record_data, record_of
 from llmops.store.tables import CASES, OUTPUTS, RUNS, SCORES
 from llmops.types import Case, Result, RunRecord, Score
 

@@ -13,8 +13,9 @@ from typing import IO, Any
 
 from llmops.errors import InputError, StoreError
 from llmops.jsonlines import MAX_LINE_BYTES, parse_row
+from llmops.store.checks import ShapeError
 from llmops.store.encoding import dumps, revive
-from llmops.store.shapes import ShapeError, record_data, record_of, result_data, result_of
+from llmops.store.shapes import record_data, record_of, result_data, result_of
 from llmops.types import Result, Results, RunRecord
 
 FORMAT = 1

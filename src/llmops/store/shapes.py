@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal
 
+from llmops.store.checks import (
+    BOOL,
+    INT,
+    INT_OR_NONE,
+    NUMBER,
+    NUMBER_OR_NONE,
+    TEXT,
+    TEXT_OR_NONE,
+    Check,
+    ShapeError,
+    build,
+    many,
+    mapping,
+    object_with,
+    of,
+    one_of,
+)
+from llmops.store.comparison_shapes import comparison_data, comparison_of
 from llmops.store.encoding import number
 from llmops.types import (
     Case,
@@ -26,13 +43,6 @@ from llmops.types import (
     Usage,
     VariantInfo,
 )
-
-T = TypeVar("T")
-Check = Callable[[Any], Any]
-
-
-class ShapeError(ValueError):
-    """Plain data that isn't the thing it should be."""
 
 
 def flat(value: Any) -> dict[str, Any]:
@@ -112,97 +122,29 @@ def record_data(record: RunRecord) -> dict[str, Any]:
     for name in ("variants", "metrics", "gates"):
         if name in data:
             data[name] = [flat(item) for item in data[name]]
+    if record.comparisons:
+        data["comparisons"] = [comparison_data(comparison) for comparison in record.comparisons]
     return data
 
 
 def record_of(data: Any) -> RunRecord:
     """The record `record_data` was given. Raises `ShapeError`."""
-    return _build(RunRecord, _RECORD, data)
+    return build(RunRecord, _RECORD, data)
 
 
 def case_of(case_id: str, group: str | None, data: Any) -> Case:
     """The case `case_data` was given. Raises `ShapeError`."""
-    return _build(Case, _CASE, {**_mapping(data), "id": case_id, "group": group})
+    return build(Case, _CASE, {**mapping(data), "id": case_id, "group": group})
 
 
 def output_of(data: Any) -> Output:
     """The output `output_data` was given. Raises `ShapeError`."""
-    return _build(Output, _OUTPUT, data)
+    return build(Output, _OUTPUT, data)
 
 
 def result_of(data: Any) -> Result:
     """The result `result_data` was given. Raises `ShapeError`."""
-    return _build(Result, _RESULT, data)
-
-
-def _build(made: type[T], checks: Mapping[str, Check], data: Any) -> T:
-    """Fields this version doesn't know are left out: a newer version wrote them."""
-    values = {}
-    for name, value in _mapping(data).items():
-        check = checks.get(name)
-        if check is not None:
-            try:
-                values[name] = check(value)
-            except ShapeError as error:
-                raise ShapeError(f"{name}: {error}" if "is " in str(error) else str(error)) from None
-    try:
-        return made(**values)
-    except TypeError:
-        needed = {e.name for e in fields(made) if e.default is MISSING and e.default_factory is MISSING}  # type: ignore[arg-type]
-        raise ShapeError(f"lacks {', '.join(sorted(needed - set(values)))}") from None
-
-
-def _is(kind: type | tuple[type, ...], what: str, *, none: bool = False) -> Check:
-    def check(value: Any) -> Any:
-        if (value is None and none) or (isinstance(value, kind) and (kind is bool or value is not True)):
-            return value
-        raise ShapeError(f"is {type(value).__name__}, not {what}")
-
-    return check
-
-
-def _one_of(literal: Any) -> Check:
-    known = get_args(literal)
-
-    def check(value: Any) -> Any:
-        if isinstance(value, str) and value in known:
-            return value
-        raise ShapeError(f"is none of {', '.join(known)}")
-
-    return check
-
-
-def _many(build: Check) -> Check:
-    def check(value: Any) -> Any:
-        if not isinstance(value, list):
-            raise ShapeError(f"is {type(value).__name__}, not a list")
-        return tuple(map(build, value))
-
-    return check
-
-
-def _of(made: type[T], checks: Mapping[str, Check]) -> Callable[[Any], T]:
-    return lambda value: _build(made, checks, value)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    raise ShapeError(f"is {type(value).__name__}, not an object")
-
-
-def _with(known: Mapping[str, Check]) -> Check:
-    """An object of anything, where what we read ourselves has its shape."""
-
-    def check(value: Any) -> Any:
-        for name in known.keys() & _mapping(value).keys():
-            try:
-                known[name](value[name])
-            except ShapeError as error:
-                raise ShapeError(f"{name} {error}") from None
-        return value
-
-    return check
+    return build(Result, _RESULT, data)
 
 
 def _grades(value: Any) -> Any:
@@ -212,7 +154,7 @@ def _grades(value: Any) -> Any:
 
 
 def _score(value: Any) -> Score:
-    return finite(_build(Score, _SCORE, value))
+    return finite(build(Score, _SCORE, value))
 
 
 def finite(score: Score) -> Score:
@@ -228,72 +170,73 @@ def finite(score: Score) -> Score:
 
 
 def _scores(value: Any) -> dict[str, Score]:
-    return {name: _score(score) for name, score in _mapping(value).items()}
+    return {name: _score(score) for name, score in mapping(value).items()}
 
 
 _LARGEST = sys.float_info.max
 _NO_USAGE = Usage()
-_TEXT = _is(str, "text")
-_TEXT_OR_NONE = _is(str, "text", none=True)
-_INT = _is(int, "a whole number")
-_INT_OR_NONE = _is(int, "a whole number", none=True)
-_NUMBER_OR_NONE = _is((int, float), "a number", none=True)
-_BOOL = _is(bool, "true or false")
-_CONTEXTS = _many(_of(Context, {"text": _TEXT, "id": _TEXT, "score": _NUMBER_OR_NONE}))
-_CALLS = _many(_of(ToolCall, {"name": _TEXT, "arguments": _mapping, "id": _TEXT}))
-_USAGE = {entry.name: _INT for entry in fields(Usage)} | {"certainty": _one_of(TokenCertainty)}
-_FAILURE = {"kind": _TEXT, "message": _TEXT, "retryable": _BOOL, "attempts": _INT}
-_SCORE = {"value": _NUMBER_OR_NONE, "reason": _TEXT}
+_CONTEXTS = many(of(Context, {"text": TEXT, "id": TEXT, "score": NUMBER_OR_NONE}))
+_CALLS = many(of(ToolCall, {"name": TEXT, "arguments": mapping, "id": TEXT}))
+_USAGE = {entry.name: INT for entry in fields(Usage)} | {"certainty": one_of(TokenCertainty)}
+_FAILURE = {"kind": TEXT, "message": TEXT, "retryable": BOOL, "attempts": INT}
+_SCORE = {"value": NUMBER_OR_NONE, "reason": TEXT}
 _CASE: dict[str, Check] = {
-    "id": _TEXT,
-    "inputs": _mapping,
+    "id": TEXT,
+    "inputs": mapping,
     "expected": lambda value: value,
     "contexts": _CONTEXTS,
     "relevant": _grades,
-    "tags": _many(_TEXT),
-    "group": _TEXT_OR_NONE,
-    "metadata": _mapping,
-    "where": _TEXT,
+    "tags": many(TEXT),
+    "group": TEXT_OR_NONE,
+    "metadata": mapping,
+    "where": TEXT,
 }
 _OUTPUT: dict[str, Check] = {
-    "text": _TEXT,
+    "text": TEXT,
     "contexts": _CONTEXTS,
     "tool_calls": _CALLS,
-    "messages": _many(_mapping),
-    "usage": _of(Usage, _USAGE),
-    "latency_s": _NUMBER_OR_NONE,
-    "error": lambda value: None if value is None else _build(Failure, _FAILURE, value),
-    "cached": _BOOL,
-    "metadata": _mapping,
+    "messages": many(mapping),
+    "usage": of(Usage, _USAGE),
+    "latency_s": NUMBER_OR_NONE,
+    "error": lambda value: None if value is None else build(Failure, _FAILURE, value),
+    "cached": BOOL,
+    "metadata": mapping,
 }
 _RESULT: dict[str, Check] = {
-    "variant": _TEXT,
-    "case": _of(Case, _CASE),
+    "variant": TEXT,
+    "case": of(Case, _CASE),
     "output": output_of,
-    "repeat": _INT,
+    "repeat": INT,
     "scores": _scores,
 }
-_METRIC = dict.fromkeys(("name", "unit", "description"), _TEXT) | {
-    "low": _NUMBER_OR_NONE,
-    "high": _NUMBER_OR_NONE,
-    "direction": _one_of(Direction),
+_METRIC = dict.fromkeys(("name", "unit", "description"), TEXT) | {
+    "low": NUMBER_OR_NONE,
+    "high": NUMBER_OR_NONE,
+    "direction": one_of(Direction),
 }
-_GATE = dict.fromkeys(("rule", "variant", "detail"), _TEXT) | {
-    "outcome": _one_of(Literal["pass", "fail", "undecided"]),
-    "value": _NUMBER_OR_NONE,
+_GATE = dict.fromkeys(("rule", "variant", "detail"), TEXT) | {
+    "outcome": one_of(Literal["pass", "fail", "undecided"]),
+    "value": NUMBER_OR_NONE,
+    "strict": BOOL,
 }
-_RECORD: dict[str, Check] = dict.fromkeys(("id", "suite", "suite_hash", "dataset", "fingerprint"), _TEXT) | {
-    "variants": _many(_of(VariantInfo, {"name": _TEXT, "kind": _TEXT, "details": _mapping, "note": _TEXT})),
-    "metrics": _many(_of(MetricInfo, _METRIC)),
-    "baseline": _TEXT_OR_NONE,
-    "repeats": _INT,
-    "cases": _INT,
-    "seed": _INT_OR_NONE,
-    "status": _one_of(RunStatus),
-    "started_at": _TEXT,
-    "ended_at": _TEXT_OR_NONE,
-    "environment": _with({"git": _mapping, "process": _with({"pid": _INT})}),
-    "config": _with({"path": _TEXT, "only": _many(_TEXT), "sample": _INT_OR_NONE, "variants": _many(_TEXT)}),
-    "gates": _many(_of(GateOutcome, _GATE)),
-    "note": _TEXT,
+_COMPARISON = object_with({"alpha": NUMBER, "power": NUMBER, "margin": TEXT, "early_stop": BOOL, "looks": INT})
+_STOPPING = object_with({"alpha": NUMBER, "look": INT, "looks": INT, "cases": INT, "planned": INT})
+_RECORD: dict[str, Check] = dict.fromkeys(("id", "suite", "suite_hash", "dataset", "fingerprint"), TEXT) | {
+    "variants": many(of(VariantInfo, {"name": TEXT, "kind": TEXT, "details": mapping, "note": TEXT})),
+    "metrics": many(of(MetricInfo, _METRIC)),
+    "baseline": TEXT_OR_NONE,
+    "repeats": INT,
+    "cases": INT,
+    "seed": INT_OR_NONE,
+    "status": one_of(RunStatus),
+    "started_at": TEXT,
+    "ended_at": TEXT_OR_NONE,
+    "environment": object_with({"git": mapping, "process": object_with({"pid": INT})}),
+    "config": object_with(
+        {"path": TEXT, "only": many(TEXT), "sample": INT_OR_NONE, "variants": many(TEXT)}
+        | {"counterparts": mapping, "comparison": _COMPARISON, "stopping": _STOPPING, "max_repeats": INT, "pooled": INT}
+    ),
+    "gates": many(of(GateOutcome, _GATE)),
+    "comparisons": many(comparison_of),
+    "note": TEXT,
 }
