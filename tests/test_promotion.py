@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from llmops.prompts.store import PromptStore
 from llmops.prompts.trees import WorkTree
 from llmops.runs import Run, make_run
 from llmops.soundness import SuiteUse, caller_problems, check_project
-from llmops.stats.signs import sign_test
 from llmops.types import Case, Failure, GateOutcome, MetricInfo, Output, Result, RunRecord, Score, VariantInfo
 
 PROMPT = "---\ninputs: {question: string, tone: {type: string, default: calm}}\n---\n{{ tone }}: {{ question }} (1)\n"
@@ -87,7 +85,7 @@ OVERRIDE = {"overrides": {"model": "other"}}
         ({"config": {"gates": []}}, "it has no gates"),
         ({"config": {"gates": [GATE + " for variant:old"]}}, "it has no gates"),
         ({"scores": {"new": 0.4, "old": 0.3}}, "gate token_f1 >= 0.5 failed"),
-        ({"scores": {"new": 0.8, "old": 0.9}}, "token_f1 got worse in 50 cases and better in 0"),
+        ({"scores": {"new": 0.8, "old": 0.9}}, "token_f1 regressed: 50 cases broke"),
         ({"scores": {"new": 0.9, "old": 0.3}}, ""),
         ({"scores": {"old": 0.3}, "config": {"gates": [GATE, "token_f1 >= 2"]}}, "gate token_f1 >= 2 failed"),
         ({"config": {"gates": ["no rule"]}}, "its gates can't be read"),
@@ -106,9 +104,9 @@ OVERRIDE = {"overrides": {"model": "other"}}
         ({"config": {"gates": [GATE, "token_f1 >= 2 for variant:left_out"]}}, ""),
         ({"config": {"counterparts": {"old": "new"}}, "details": {"old": {"variables": {"tone": "calm"}}}}, ""),
         ({"config": {"counterparts": {"new": "old"}}}, "it ran this content only as what was there before"),
-        ({"unscored": {"new": 20}}, "token_f1 got worse in 20 cases and better in 0"),
+        ({"unscored": {"new": 20}}, "token_f1: 20 cases have no score of the candidate's"),
         ({"unscored": {"old": 20}}, ""),
-        ({"scores": {"old": 0.9, "also": 0.2}, "also": True}, "token_f1 got worse in 50 cases"),
+        ({"scores": {"old": 0.9, "also": 0.2}, "also": True}, "token_f1 regressed: 50 cases broke"),
         ({"details": {"new": OVERRIDE}}, "didn't run alike"),
         ({"details": {"new": OVERRIDE, "old": OVERRIDE}}, ""),
         ({"details": {"old": {"variables": {"contexts": []}}}}, "didn't run alike"),
@@ -212,20 +210,6 @@ def test_promoting_what_a_label_holds_adds_the_evidence_that_is_missing(project:
     assert (label.version, label.before, label.facts["verdict"]) == (2, (1,), "passed")
     assert check_project(project, callers=False).problems == []
     assert not promoter.promote("docs/answer", "production", 2, None).changed
-
-
-@pytest.mark.parametrize(
-    ("fell", "rose", "p"), [(6, 0, 0.03125), (5, 0, 0.0625), (8, 2, 0.109375), (3, 3, 1.0), (0, 0, 1)]
-)
-def test_the_sign_test_is_exact(fell: int, rose: int, p: float) -> None:
-    assert sign_test(fell, rose) == pytest.approx(p)
-    assert sign_test(rose, fell) == sign_test(fell, rose)
-
-
-def test_the_sign_test_for_many_pairs_is_close_to_the_exact_one() -> None:
-    exact = 2 * sum(math.comb(1200, k) for k in range(561)) / 2**1200
-    assert sign_test(560, 640) == pytest.approx(exact, abs=1e-3)
-    assert 0 < sign_test(100_000, 0) < 1e-300
 
 
 def test_other_labels_move_freely_and_keep_what_a_run_said(project: Config) -> None:

@@ -231,7 +231,7 @@ def test_an_empty_reference_to_compare_with_is_refused(project, llmops):
     for flag in ("--against", "--changed"):
         done = llmops("eval", "suite.yaml", flag, "", cwd=project)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert f"{flag} names no revision" in done.stderr
+        assert f"{flag} names nothing" in done.stderr
 
 
 def test_a_closed_pipe_is_no_failure_of_a_gate(project):

@@ -120,6 +120,7 @@ def test_info_says_what_it_is(build: Build) -> None:
         "model": "small",
         "parameters": {"temperature": 0, "max_tokens": 50},
         "variables": {"tone": "kind"},
+        "prompt_text": [["system", "Be {{ tone }}."], ["user", "{{ question }}"]],
     }
 
 

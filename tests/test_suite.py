@@ -81,7 +81,7 @@ BROKEN: list[tuple[str | bytes, int, str]] = [
     (SHORT + "repeats: three\n", 5, "repeats is 'three'"),
     (SHORT + "description: [a]\n", 5, "description is a list"),
     (SHORT + "gates: token_f1 >= 0.6\n", 5, "gates is 'token_f1 >= 0.6'"),
-    (SHORT + "gates:\n  - exact_match >= 0\n  - {a: b}\n", 7, "gates.1 is a mapping"),
+    (SHORT + "gates:\n  - exact_match >= 0\n  - {a: b}\n", 7, "a gate can't start with 'a'"),
     (SHORT + "baseline: b\n", 5, "no variant is called 'b'"),
     (SHORT + "baseline: [a]\n", 5, "baseline is a list"),
     (SHORT + "watch: src\n", 5, "watch is 'src'"),

@@ -55,13 +55,12 @@ def with_counterparts(suite: Suite, ref: str) -> Against:
         there = names[variant.name]
         wanted = Reference(there.name, ref) if by_version else Reference(there.name, there.version, ref)
         try:
-            counterpart = _counterpart(store, variant, wanted, f"{variant.name}@{ref}", cases)
+            made[variant.name] = counterpart(store, variant, wanted, f"{variant.name}@{ref}", cases)
         except LlmopsError as problem:
             notes.append(f"{variant.name} has no counterpart at {ref}: {problem.message}")
             continue
         if store.load(str(wanted)).content_id == store.load(str(there), where=variant.where).content_id:
             notes.append(f"{variant.name} is the same at {ref}: {there.name} hasn't changed")
-        made[variant.name] = counterpart
     taken = {variant.name for variant in suite.variants}
     for one in made.values():
         if one.name in taken:
@@ -85,9 +84,13 @@ def _reference(store: PromptStore, variant: VariantSpec) -> Reference:
     return Reference(store.load(str(wanted), where=variant.where).name)
 
 
-def _counterpart(
+def counterpart(
     store: PromptStore, variant: VariantSpec, wanted: Reference, name: str, cases: list[Case]
 ) -> VariantSpec:
+    """A variant with the prompt that `wanted` names in place of its own, called `name`.
+
+    Raises what loading raises, and `InputError` when the prompt needs an input that one of `cases` lacks.
+    """
     prompt = store.load(str(wanted))
     options = {**variant.options, "prompt": str(wanted)}
     fixed = variant.options.get("variables")

@@ -12,6 +12,7 @@ from typing import Any
 
 from llmops.assembly import as_spec
 from llmops.errors import InputError, NotFoundError, did_you_mean
+from llmops.evals.comparison_rules import gate_rule
 from llmops.evals.suite import Limits, MetricSpec, VariantSpec
 from llmops.registry import names
 
@@ -54,6 +55,15 @@ def texts_of(name: str, value: Any, example: str) -> tuple[str, ...]:
     """A list of texts. One text alone is an `InputError`, because a string is also a sequence of letters."""
     items = _listed(name, value, example)
     return tuple(text_of(f"{name}[{place}]", item) for place, item in enumerate(items))
+
+
+def gates_of(value: Any) -> tuple[str, ...]:
+    """Gates as a suite writes them, each as one line of text. Raises `InputError` for anything else."""
+    items = _listed("gates", value, 'gates=["token_f1 >= 0.6", {"no-regression": "token_f1"}]')
+    rules = (
+        gate_rule(item, f"gates[{place}]") if isinstance(item, Mapping) else item for place, item in enumerate(items)
+    )
+    return tuple(text_of(f"gates[{place}]", rule) for place, rule in enumerate(rules))
 
 
 def rows_of(value: Any) -> Iterable[Any]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmops.config import Config
 from llmops.datasets import Dataset, Survey, open_dataset
+from llmops.deciding import EVERY_METRIC, parse_rules
 from llmops.dependencies import suite_files
 from llmops.errors import InputError, NotFoundError, did_you_mean
-from llmops.evals.gating import Gate, parse_gate
+from llmops.evals.comparison_rules import ComparisonGate, is_comparison
+from llmops.evals.covering import lacking
+from llmops.evals.gating import Gate
 from llmops.evals.limits import Budget
 from llmops.evals.runner import Entrant, within
 from llmops.evals.sender import Sender
@@ -46,11 +50,16 @@ class Assembly:
     survey: Survey
     entrants: tuple[Entrant, ...]
     metrics: Mapping[str, Metric]
-    gates: tuple[Gate, ...]
+    rules: tuple[str, ...]
     budget: Budget
     backends: tuple[SentBackend, ...]
     selection: Selection
-    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    lacking: int = 0  # answers that a saved run, as a baseline, doesn't have
+
+    @cached_property
+    def files(self) -> Mapping[str, tuple[Path, ...]]:
+        """The files the suite rests on, by what they are to it."""
+        return suite_files(self.suite, self.config)
 
     @property
     def variant_infos(self) -> tuple[VariantInfo, ...]:
@@ -90,18 +99,18 @@ class Assembly:
 
     @property
     def total(self) -> int:
-        return self.survey.cases * len(self.entrants) * self.suite.repeats
+        return self.survey.cases * len(self.entrants) * self.suite.repeats - self.lacking
 
 
 class Assembler:
-    """Makes the parts of one suite, handing each factory what it may use."""
+    """Makes the parts of one suite, handing each factory what it may use; `prompts` are read anew by default."""
 
-    def __init__(self, suite: Suite, config: Config, *, budget: Budget) -> None:
+    def __init__(self, suite: Suite, config: Config, *, budget: Budget, prompts: PromptStore | None = None) -> None:
         self.suite = suite
         self.config = config
         self.budget = budget
         self._sent: dict[str, SentBackend] = {}
-        self._prompts: PromptStore | None = None
+        self._prompts = prompts
         self._owner = ""
         self._users: set[str] = set()
 
@@ -110,12 +119,7 @@ class Assembler:
         specs = self._chosen(selection.variants)
         entrants = tuple(self._entrant(spec) for spec in specs)
         metrics = self._metrics()
-        names = [entrant.name for entrant in entrants]
-        gates = tuple(
-            parse_gate(rule, metrics=metrics, variants=[v.name for v in self.suite.variants], where=where)
-            for rule, where in self.suite.gates
-        )
-        gates = tuple(gate for gate in gates if gate.variant in (None, *names))
+        rules = self._rules(metrics, [entrant.name for entrant in entrants])
         opened = dataset if dataset is not None else self._dataset()
         if selection.only or selection.sample is not None:
             opened = opened.select(only=selection.only, sample=selection.sample, seed=selection.seed)
@@ -125,9 +129,13 @@ class Assembler:
         self._check_cases(entrants, opened)
         self._check_requests(entrants, opened)
         return Assembly(
-            self.suite, self.config, opened, survey, entrants, metrics, gates, self.budget, tuple(self._sent.values()),
-            selection, suite_files(self.suite, self.config),
+            self.suite, self.config, opened, survey, entrants, metrics, rules, self.budget, tuple(self._sent.values()),
+            selection, lacking([entrant.variant for entrant in entrants], opened, self.suite.repeats),
         )  # fmt: skip
+
+    def metric_infos(self) -> tuple[MetricInfo, ...]:
+        """The suite's metrics by the names they have in it, made without any variant or case."""
+        return tuple(replace(metric.info, name=name) for name, metric in self._metrics().items())
 
     def _chosen(self, names: Sequence[str]) -> list[VariantSpec]:
         known = {variant.name: variant for variant in self.suite.variants}
@@ -173,6 +181,19 @@ class Assembler:
             return made
         metric: Metric = create("metrics", spec, build=self._build(entry.where), where=entry.where)
         return metric
+
+    def _rules(self, metrics: Mapping[str, Metric], running: Sequence[str]) -> tuple[str, ...]:
+        """The suite's gates, checked; with something from before to compare with, at least that nothing regressed."""
+        infos = [replace(metric.info, name=name) for name, metric in metrics.items()]
+        rules = list(self.suite.gates)
+        if self.suite.counterparts and not any(is_comparison(rule) for rule, _ in rules):
+            rules += [(EVERY_METRIC, "")] if any(info.direction != "none" for info in infos) else []
+        gates, comparison_gates = parse_rules(rules, infos, [variant.name for variant in self.suite.variants])
+        for rule, where in rules:
+            if is_comparison(rule) and rule.endswith(f" for variant:{self.suite.baseline}"):
+                raise InputError(f"gate {rule!r} is on the baseline itself", where=where, hint="name another variant")
+        parsed: tuple[Gate | ComparisonGate, ...] = (*comparison_gates, *gates)
+        return tuple(gate.rule for gate in parsed if gate.variant in (None, *running))
 
     def _build(self, where: str) -> Build:
         def backend(form: Any) -> Backend:

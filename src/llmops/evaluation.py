@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from llmops.against import with_counterparts
-from llmops.aggregate import Aggregate
 from llmops.assembly import Assembler, Selection
-from llmops.config import load_config, project_root, store_location
+from llmops.config import load_config, store_location
+from llmops.correcting import Corrections, load_calibrations
 from llmops.datasets import Dataset
+from llmops.deciding import Rules, rules_of
 from llmops.errors import InputError, StoreError
 from llmops.evals.driving import drive
-from llmops.evals.gating import decide, unfinished_gates
+from llmops.evals.gating import unfinished_gates
 from llmops.evals.limits import Budget
 from llmops.evals.runner import Counters, Plan, Runner
 from llmops.evals.sending import AnswerCache
-from llmops.evals.suite import Suite, load_suite
+from llmops.evals.staging import Schedule, schedule
+from llmops.evals.suite import Suite
 from llmops.identity import new_id
 from llmops.process import is_alive, this_process
-from llmops.runs import Run, open_saved, unfinished
+from llmops.provenance import environment, now
+from llmops.runs import Run, open_saved
 from llmops.secrets import masked, masked_message, masked_override
+from llmops.stepping import Stepping
 from llmops.store.database import Store
 from llmops.types import Result, RunRecord, RunStatus
 
-LIBRARIES = (
-    "llmops",
-    "aiohttp",
-    "jinja2",
-    "langchain-core",
-    "pydantic",
-    "rapidfuzz",
-    "rouge-score",
-    "sacrebleu",
-    "sqlmodel",
-)
+RECENT = 50  # runs of a suite in which earlier ones of the same commit are looked for
+SAME = ("against", "baseline_run", "counterparts", "only", "sample", "variants")  # what makes runs alike
 
 
 @dataclass(frozen=True)
@@ -72,6 +64,7 @@ class Evaluation:
             what = "no recorded answers in" if options.replay.is_dir() else "no folder"
             raise InputError(f"--replay: {what} {options.replay}", hint="record some with --record")
         self.assembly = Assembler(suite, self.config, budget=budget).assemble(options.selection, dataset)
+        self.calibrations = load_calibrations(self.config.root, self.assembly.metric_infos)
 
     def check_ready(self) -> None:
         """Raises `InputError` when a backend lacks what it needs before its first request; a replay needs nothing."""
@@ -91,17 +84,54 @@ class Evaluation:
                 stack.callback(cache.close)
             for backend in assembly.backends:
                 backend.cache = cache
-            aggregate = Aggregate([info.name for info in record.metrics])
-            if done:
-                for result in store.results(record.id):
-                    aggregate.add(result)
-            status, note = self._drive(store, record, aggregate, cache, done)
-            candidates = [entrant.name for entrant in assembly.entrants if entrant.name not in self.suite.counterparts]
-            gates = decide(assembly.gates, aggregate, candidates)  # what was there before is no one's to mend
-            if status != "finished":
-                gates = unfinished_gates(gates, self.counters.done, self.counters.total)
-            record = store.update_run(record.id, status=status, ended_at=now(), gates=gates, note=note)
-        return open_saved(self.location, record, aggregate)
+            rules = rules_of(record)
+            stepping = Stepping(
+                rules, self._schedule(record, rules), Corrections(record, self.calibrations),
+                repeats=self.suite.repeats, max_repeats=self.suite.max_repeats,
+            )  # fmt: skip
+            stepping.resume(store.results(record.id) if done else ())
+            status, note = self._drive(store, record, stepping, cache, done)
+            pooled = self._pool(store, record, stepping) if status == "finished" else 1
+            record = self._conclude(store, record, stepping, status, note)
+        return open_saved(self.location, record, None if pooled > 1 else stepping.aggregate)
+
+    def _pool(self, store: Store, record: RunRecord, stepping: Stepping) -> int:
+        """Count finished runs of the same commit, suite and cases too: running again until it passes must not pay."""
+        commit = record.environment["git"].get("commit")
+        if commit is None or not stepping.rules.pairs:
+            return 1
+        earlier = [
+            store.results(one.id)
+            for one in store.runs(limit=RECENT, suite=record.suite)
+            if one.id != record.id
+            and one.status == "finished"
+            and "scored_from" not in one.environment  # its answers are another run's
+            and (one.suite_hash, one.fingerprint) == (record.suite_hash, record.fingerprint)
+            and (one.environment.get("git") or {}).get("commit") == commit
+            and all(one.config.get(key) == record.config.get(key) for key in SAME)
+        ]
+        return stepping.pool(store.results(record.id), earlier) if earlier else 1
+
+    def _schedule(self, record: RunRecord, rules: Rules) -> Schedule | None:
+        """The blocks of a comparison that may end early; None when all cases run in any case."""
+        if not rules.staged:
+            return None
+        settings = rules.settings
+        return schedule(list(self.assembly.dataset), alpha=settings.alpha, most=settings.looks, seed=record.fingerprint)
+
+    def _conclude(self, store: Store, record: RunRecord, stepping: Stepping, status: RunStatus, note: str) -> RunRecord:
+        level = stepping.level(finished=status == "finished")
+        comparisons, gates = stepping.conclude(level)
+        changes: dict[str, Any] = {}
+        if status != "finished":
+            gates = unfinished_gates(gates, self.counters.done, self.counters.total)
+        elif level.stopping is not None:
+            stopping = {**asdict(level.stopping), "alpha": level.alpha}
+            changes = {"cases": level.stopping.cases, "config": {**record.config, "stopping": stopping}}
+            self.counters.total = self.counters.done
+        return store.update_run(
+            record.id, status=status, ended_at=now(), gates=gates, comparisons=comparisons, note=note, **changes
+        )
 
     def _begin(self, store: Store) -> tuple[RunRecord, set[tuple[str, str, int]]]:
         if self.options.resume is None:
@@ -114,7 +144,12 @@ class Evaluation:
             store.drop_errors(old.id)
         done = store.finished(old.id)
         environment = {**old.environment, "process": this_process()}
-        return store.update_run(old.id, status="running", environment=environment, gates=(), note=""), done
+        config = {key: value for key, value in old.config.items() if key != "stopping"}
+        record = store.update_run(
+            old.id, status="running", environment=environment, gates=(), comparisons=(), note="",
+            config=config, cases=self.assembly.survey.cases,
+        )  # fmt: skip
+        return record, done
 
     def _check_same(self, old: RunRecord) -> None:
         if is_alive(old.environment.get("process")) and old.status == "running":
@@ -148,11 +183,14 @@ class Evaluation:
             config={
                 "path": self._relative_path(),
                 "description": self.suite.description,
-                "gates": [rule for rule, _ in self.suite.gates],
+                "gates": list(assembly.rules),
+                "comparison": asdict(self.suite.comparison),
                 "only": list(selection.only),
                 "sample": selection.sample,
                 "variants": list(selection.variants),
                 "against": self.suite.against,
+                "baseline_run": self.suite.baseline_run,
+                "max_repeats": self.suite.max_repeats,
                 "counterparts": dict(self.suite.counterparts),
                 "cache": "refresh" if self.options.refresh else "use" if self.options.cache else "off",
                 "set": [masked_override(override) for override in self.suite.overrides],
@@ -174,7 +212,7 @@ class Evaluation:
         return replace(result, output=replace(result.output, error=error))
 
     def _open_cache(self) -> AnswerCache | None:
-        from llmops.backends.cache import FolderCache, SqliteCache
+        from llmops.backends.cache import FolderCache, RunCache, SqliteCache
 
         if not self.assembly.backends:
             return None
@@ -183,14 +221,14 @@ class Evaluation:
         if self.options.record is not None:
             return FolderCache(self.options.record, write=True)
         if not self.options.cache:
-            return None
+            return RunCache() if self.suite.counterparts or self.suite.baseline else None
         return SqliteCache(cache_path(self.config.root), refresh=self.options.refresh)
 
     def _drive(
         self,
         store: Store,
         record: RunRecord,
-        aggregate: Aggregate,
+        stepping: Stepping,
         cache: AnswerCache | None,
         done: set[tuple[str, str, int]],
     ) -> tuple[RunStatus, str]:
@@ -205,6 +243,9 @@ class Evaluation:
             total=assembly.total,
             done=done,
             resources=tuple(sent.backend for sent in assembly.backends),
+            stages=stepping.stages,
+            more=None if self.suite.max_repeats <= self.suite.repeats else stepping.unsteady,
+            max_repeats=self.suite.max_repeats,
         )
         try:
             with store.writer(record.id) as writer:
@@ -213,7 +254,7 @@ class Evaluation:
                     if result.output.error is not None and self.secrets:
                         result = self._without_secrets(result)
                     writer.put(result, position)
-                    aggregate.add(result)
+                    stepping.add(result, position)
 
                 runner = Runner(plan, write=write, counters=self.counters, cache=cache)
                 status = drive(runner)
@@ -228,66 +269,3 @@ class Evaluation:
 def cache_path(root: Path) -> Path:
     """Where a project keeps its response cache."""
     return root / ".llmops" / "cache.db"
-
-
-def environment(folder: Path) -> dict[str, Any]:
-    """What else may have decided the outcome: git, Python, libraries, and which process it was."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    from llmops.git import describe
-
-    packages: dict[str, str] = {}
-    for name in LIBRARIES:
-        with contextlib.suppress(PackageNotFoundError):
-            packages[name] = version(name)
-    return {
-        "git": dict(describe(folder)),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "packages": packages,
-        "process": this_process(),
-    }
-
-
-def now() -> str:
-    """This moment in UTC, as ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def resumable(path: Path | None, options: RunOptions, reference: str, overrides: Sequence[str] = ()) -> Evaluation:
-    """The evaluation that finishes a run that didn't end: the one named, or the latest (of the suite at `path`).
-
-    The cases and variants are the ones that run chose. Raises `InputError` when anything that decides its
-    outcome has changed since.
-    """
-    name = load_suite(path, overrides=overrides).name if path is not None else ""
-    location = store_location(options.store, path.parent if path is not None else None)
-    with Store.open(location, create=False) as store:
-        latest = store.runs(limit=1, suite=name) if options.retry_errors and not reference else []
-        record = latest[0] if latest else unfinished(store, suite=name, reference=reference)
-    if "scored_from" in record.environment:
-        hint = f"resume {record.environment['scored_from']}, then score it"
-        raise InputError(f"run {record.id} is another run scored again", hint=hint)
-    if record.status == "finished" and not options.retry_errors:
-        raise InputError(f"run {record.id} is finished", hint="--retry-errors runs its failed cases again")
-    chosen = record.config
-    if path is None and not chosen.get("path"):
-        raise InputError(f"run {record.id} was not made from a suite file", hint="name the suite")
-    hidden = [override.partition("=")[0] for override in chosen.get("set") or () if override.endswith("=***")]
-    missing = [key for key in hidden if not any(override.startswith(f"{key}=") for override in overrides)]
-    if missing:
-        raise InputError(f"the run was made with --set {missing[0]}=…, a secret", hint="give that --set again")
-    place = path if path is not None else project_root() / chosen["path"]
-    kept = [override for override in chosen.get("set") or () if not override.endswith("=***")]
-    suite = load_suite(place, overrides=[*kept, *overrides])
-    suite = with_counterparts(suite, chosen["against"]).suite if chosen.get("against") else suite
-    selection = Selection(
-        tuple(chosen.get("only") or ()),
-        chosen.get("sample"),
-        record.seed or 0,
-        tuple(chosen.get("variants") or ()),
-    )
-    mode = chosen.get("cache", "use")  # a run that asked anew must not be finished with old answers
-    options = replace(options, cache=options.cache and mode != "off", refresh=options.refresh or mode == "refresh")
-    return Evaluation(suite, replace(options, selection=selection, store=location, resume=record.id))

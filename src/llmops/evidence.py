@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+from llmops.deciding import conclude, guarding_all, level_of, rules_of
 from llmops.errors import InputError
-from llmops.evals.gating import decide, parse_gate
+from llmops.evals.comparison_rules import CANDIDATE_UNSCORED
 from llmops.runs import Run, too_many_errors
-from llmops.stats.signs import sign_test
-from llmops.types import GateOutcome, RunRecord, VariantInfo
+from llmops.types import GateOutcome, MetricComparison, RunRecord, VariantInfo
 
-ALPHA = 0.05
 _DECIDING = ("dataset", "gates", "metrics", "variants")
 
 
@@ -58,9 +56,16 @@ def unsuited(record: RunRecord, wanted: Wanted) -> str:
         return "it isn't of a suite file as it is written"
     if record.status != "finished":
         return f"it is {record.status}"
-    suite_cases = record.config.get("suite_cases", record.cases)
-    if suite_cases != record.cases:
-        return f"it was scored with {record.cases} of the suite's {suite_cases} cases"
+    try:
+        stopping = level_of(record.config).stopping
+    except InputError as problem:
+        return f"its head can't be read: {problem.message}"
+    chosen = record.cases if stopping is None else stopping.planned  # it ended early because the answer was clear
+    if record.config.get("pooled", 1) > 1:
+        return "it scores one of several runs of a commit again, which only count together"
+    suite_cases = record.config.get("suite_cases", chosen)
+    if suite_cases != chosen:
+        return f"it was scored with {chosen} of the suite's {suite_cases} cases"
     narrowed = [key for key in ("only", "sample") if record.config.get(key)]
     if narrowed:
         return f"it ran on a part of the cases (--{narrowed[0]})"
@@ -77,17 +82,17 @@ def failed(run: Run, wanted: Wanted) -> str:
         return f"it holds {run.aggregate.total_cases} of {record.cases} cases"
     mine = [info.name for info in _of(record, wanted.content)]
     try:
-        gates = [gate for gate in _decided(run) if gate.variant in mine]
+        gates, worse = _decided(run, mine, _pairs(record, wanted))
     except InputError as problem:
         return f"its gates can't be read: {problem.message}"
     if not gates:
         return "it has no gates, so nothing says that it passed"
     for gate in gates:
-        if gate.outcome != "pass":
+        if gate.outcome == "fail" or (gate.outcome == "undecided" and gate.strict):
             return f"gate {gate.rule} {'failed' if gate.outcome == 'fail' else 'is undecided'}"
     if set(mine).intersection(too_many_errors(record, run.aggregate)):
         return "too many of its cases failed"
-    return next((reason for new, old in _pairs(record, wanted) if (reason := _worse(run, new, old))), "")
+    return worse
 
 
 def verdict(run: Run, content: str) -> str:
@@ -120,39 +125,25 @@ def _alike(new: VariantInfo, old: VariantInfo) -> bool:
     return all(new.details.get(key) == old.details.get(key) for key in ("overrides", "variables"))
 
 
-def _decided(run: Run) -> Iterable[GateOutcome]:
-    """The gates worked out again: the head of a run file is only what its file says."""
-    record = run.record
-    counterparts = _counterparts(record)
-    names = [info.name for info in record.variants if info.name not in counterparts]
-    rules = record.config.get("gates") or [gate.rule for gate in record.gates]
-    metrics = [info.name for info in record.metrics]
-    everyone = [info.name for info in record.variants]
-    ran = [rule for rule in dict.fromkeys(rules) if _variant_of(rule) in ("", *everyone)]
-    gates = [parse_gate(rule, metrics=metrics, variants=everyone) for rule in ran]
-    return decide(gates, run.aggregate, names)
+def _decided(run: Run, mine: list[str], pairs: list[tuple[str, str]]) -> tuple[list[GateOutcome], str]:
+    """The gates on these variants, and which metric regressed against what is held, in words (empty: none).
+
+    All is worked out again from the scores: the head of a run file is only what its file says. Every metric counts,
+    whether a gate names it or not, with Holm's adjustment for all of them.
+    """
+    rules = rules_of(run.record)
+    level = level_of(run.record.config)
+    _, outcomes = conclude(rules, run.aggregate, level)
+    pooled = any(one.pooled > 1 for one in run.record.comparisons)  # then the run's own scores aren't all there is
+    gates = [gate for gate in (*outcomes, *(run.record.gates if pooled else ())) if gate.variant in mine]
+    if not pairs or all(info.direction == "none" for info in rules.metrics):
+        return gates, ""
+    comparisons, _ = conclude(guarding_all(replace(rules, pairs=tuple(pairs))), run.aggregate, level)
+    return gates, next((said for one in comparisons for metric in one.metrics if (said := _worse(metric))), "")
 
 
-def _variant_of(rule: str) -> str:
-    """The variant a rule is for, which `--variant` may have left out; empty for all."""
-    return rule.partition(" for variant:")[2].strip()
-
-
-def _worse(run: Run, new: str, old: str) -> str:
-    """The first metric that fell in significantly more cases than it rose, in words; empty when there is none."""
-    metrics = [info for info in run.record.metrics if info.direction != "none"]
-    for info in metrics:
-        sign = 1 if info.direction == "higher" else -1
-        columns = zip(run.aggregate.column(new, info.name), run.aggregate.column(old, info.name), strict=True)
-        changes = [_change(sign * after, sign * before) for after, before in columns]
-        fell, rose = sum(change < 0 for change in changes), sum(change > 0 for change in changes)
-        if fell > rose and sign_test(fell, rose) < ALPHA / len(metrics):
-            return f"{info.name} got worse in {fell} cases and better in {rose}"
-    return ""
-
-
-def _change(after: float, before: float) -> float:
-    """Below 0 where a case fell; one that is no longer scored has fallen, one that is scored now has risen."""
-    if math.isnan(after) or math.isnan(before):
-        return float(math.isnan(before)) - float(math.isnan(after))
-    return after - before
+def _worse(metric: MetricComparison) -> str:
+    if metric.guard and metric.verdict == "regressed":
+        return f"{metric.metric} regressed: {len(metric.broke)} cases broke, {len(metric.fixed)} were fixed"
+    lost = [why for why in metric.why if why.endswith(CANDIDATE_UNSCORED)]
+    return f"{metric.metric}: {lost[0]}" if lost else ""

@@ -7,16 +7,21 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from llmops.aggregate import Aggregate
+from llmops.correcting import Corrections
+from llmops.deciding import EVERY_METRIC, level_of, rules_of
 from llmops.errors import StoreError, said
-from llmops.evals.gating import decide
+from llmops.evals.comparison_rules import is_comparison
 from llmops.evals.scoring import score_sample
-from llmops.evaluation import Evaluation, now
+from llmops.evaluation import Evaluation
+from llmops.provenance import now
 from llmops.runs import Run, open_saved
+from llmops.stepping import Stepping
 from llmops.store.database import Store
 from llmops.types import Case, Result, RunRecord, RunStatus, Sample
 
-CHOSEN = ("only", "sample", "variants", "against", "counterparts")  # which cases and variants a run has
+CHOSEN = (  # which cases and variants a run has, and how it came to them
+    "only", "sample", "variants", "against", "baseline_run", "counterparts", "stopping", "max_repeats", "pooled",
+)  # fmt: skip
 
 
 class Rescoring:
@@ -32,10 +37,16 @@ class Rescoring:
         metrics = evaluation.assembly.metrics
         fresh = evaluation.new_record()
         kept = {key: old.config[key] for key in CHOSEN if key in old.config}
-        overrides = [*(old.config.get("set") or ()), *fresh.config["set"]]
+        pooled = max((one.pooled for one in old.comparisons), default=1)
+        kept |= {"pooled": pooled} if pooled > 1 else {}
+        kept["set"] = [*(old.config.get("set") or ()), *fresh.config["set"]]
+        rules = fresh.config["gates"]
+        directed = any(info.direction != "none" for info in fresh.metrics)
+        if kept.get("counterparts") and directed and not any(map(is_comparison, rules)):
+            kept["gates"] = [EVERY_METRIC, *rules]
         record = replace(
             fresh,
-            config={**fresh.config, **kept, "set": overrides, "suite_cases": evaluation.assembly.survey.cases},
+            config={**fresh.config, **kept, "suite_cases": evaluation.assembly.survey.cases},
             seed=old.seed,
             variants=old.variants,
             baseline=old.baseline,
@@ -43,7 +54,8 @@ class Rescoring:
             cases=old.cases,
         )
         record = replace(record, environment={**record.environment, "scored_from": old.id})
-        aggregate = Aggregate([info.name for info in record.metrics])
+        corrections = Corrections(record, evaluation.calibrations)
+        stepping = Stepping(rules_of(record), None, corrections, repeats=old.repeats, max_repeats=old.repeats + 1)
         cases = self._current_cases()
         with Store.open(evaluation.location) as store:
             store.create_run(record)
@@ -55,16 +67,14 @@ class Rescoring:
                     scores = await score_sample(metrics, Sample(case, result.output))
                     scored = replace(result, case=case, scores=scores)
                     put(scored, positions.setdefault(case.id, len(positions)))
-                    aggregate.add(scored)
+                    stepping.add(scored)
 
             with _ended_on_error(store, record), store.writer(record.id) as writer:
                 asyncio.run(score_all(writer.put))
-            counterparts = old.config.get("counterparts") or {}
-            candidates = [variant.name for variant in old.variants if variant.name not in counterparts]
-            gates = decide(evaluation.assembly.gates, aggregate, candidates)
+            comparisons, gates = stepping.conclude(level_of(old.config))
             status = old.status if old.status in ("finished", "stopped") else "stopped"
-            record = store.update_run(record.id, status=status, ended_at=now(), gates=gates)
-        return open_saved(evaluation.location, record, aggregate)
+            record = store.update_run(record.id, status=status, ended_at=now(), gates=gates, comparisons=comparisons)
+        return open_saved(evaluation.location, record, stepping.aggregate)
 
     def _current_cases(self) -> dict[str, Case]:
         if self.old.record.fingerprint == self.evaluation.assembly.survey.fingerprint:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from llmops.aggregate import Aggregate
+from llmops.config import store_location
 from llmops.errors import EXIT_BACKEND_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, NotFoundError, did_you_mean
 from llmops.evals.gating import MAX_ERROR_SHARE, exit_code
 from llmops.reports.completeness import state
 from llmops.store.database import Store
+from llmops.store.runfile import open_run_file
 from llmops.types import GateOutcome, Result, Results, RunRecord
 
 # A gate that says how many errors of a variant are acceptable: one on all its cases, not on those of a tag.
@@ -150,7 +154,7 @@ def make_run(record: RunRecord, results: Results, aggregate: Aggregate | None = 
 
     def aggregate_of() -> Aggregate:
         if not kept:
-            counted = Aggregate([info.name for info in record.metrics])
+            counted = Aggregate.of(record)
             for result in results:
                 counted.add(result)
             kept.append(counted)
@@ -168,3 +172,18 @@ def unfinished(store: Store, *, suite: str = "", reference: str = "") -> RunReco
             return record
     what = f"of {suite} " if suite else ""
     raise NotFoundError(f"no unfinished run {what}to resume", hint="llmops runs ls shows what there is")
+
+
+def open_run(reference: str | Path = "latest", *, store: str | Path | None = None) -> Run:
+    """A saved run: an id, the start of one, `latest`, a suite's name, or the path of an exported run file.
+
+    Raises `NotFoundError` when there is no such run or file.
+    """
+    text = str(reference)
+    if text.endswith((".jsonl", ".jsonl.gz")):
+        if not os.path.isfile(text):  # noqa: PTH113  (Path.is_file raises on a name too long for a file)
+            raise NotFoundError(f"no file {text[:200]!r}", hint="llmops runs export writes run files")
+        return make_run(*open_run_file(Path(text)))
+    location = store_location(None if store is None else str(store))
+    with Store.open(location, create=False) as opened:
+        return open_saved(location, opened.find(text))

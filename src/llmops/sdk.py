@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llmops import arguments
+from llmops import arguments, runs
+from llmops.against import with_counterparts
 from llmops.assembly import Selection
+from llmops.baselines import with_baseline_run
 from llmops.config import store_location
 from llmops.datasets import Dataset, dataset_of
 from llmops.errors import InputError, NotFoundError, did_you_mean
 from llmops.evals.suite import Suite, load_suite
 from llmops.evaluation import Evaluation, RunOptions
 from llmops.rescoring import Rescoring
-from llmops.runs import Run, make_run, open_saved
+from llmops.runs import Run
 from llmops.store.database import Store
-from llmops.store.runfile import open_run_file
 from llmops.store.urls import mask
 from llmops.types import Case, RunRecord
 
@@ -34,8 +34,11 @@ def evaluate(
     fields: Mapping[str, Any] | None = None,
     variants: Mapping[str, Any] | None = None,
     metrics: Sequence[Any] | None = None,
-    gates: Sequence[str] | None = None,
+    gates: Sequence[Any] | None = None,
     baseline: str | None = None,
+    against: str = "",
+    baseline_run: str | Path = "",
+    early_stop: bool = True,
     limits: Mapping[str, Any] | None = None,
     repeats: int | None = None,
     name: str = "",
@@ -55,7 +58,9 @@ def evaluate(
     With `suite`, the file says everything, and `dataset`, `fields`, `variants`, `metrics`, `gates`, `limits`,
     `repeats` and `baseline` replace its parts. Without, `dataset` (a path, or rows: mappings or `Case`s), `variants`
     (by name: a function, a `Variant`, or a mapping as in a suite file) and `metrics` (names, short forms, functions
-    or `Metric`s) are needed. `only` is a filter such as `tag:hard`, or a list of them. Works in scripts and in
+    or `Metric`s) are needed. `against` (a git revision or label) or `baseline_run` (a saved run) is what the variants
+    are compared with; a comparison ends when its answer is clear unless `early_stop` is False. `only` is a filter such
+    as `tag:hard`, or a list of them. Works in scripts and in
     notebooks. Raises an `LlmopsError` on bad input and when the store fails; a case that fails is data in the run.
     """
     made = _empty_suite() if suite is None else load_suite(arguments.path_of("suite", suite))
@@ -64,8 +69,28 @@ def evaluate(
     made = _with_settings(made, variants, metrics, gates, baseline, limits, repeats, name)
     made, rows = _with_dataset(made, dataset, fields)
     _check_complete(made, rows)
+    made, _ = compared_with(made, against, str(baseline_run), early_stop, store=store)
     options = _options(only, sample, seed, store, cache, refresh, record, replay, max_requests, max_tokens)
     return Evaluation(made, options, dataset=rows).run()
+
+
+def compared_with(
+    suite: Suite, against: str = "", baseline_run: str = "", early_stop: bool = True, *, store: str | Path | None = None
+) -> tuple[Suite, tuple[str, ...]]:
+    """A suite with the counterparts to compare its variants with, and notes about them for people."""
+    notes: tuple[str, ...] = ()
+    if against and baseline_run:
+        raise InputError("--against and --baseline both say what to compare with", hint="give one of them")
+    if not early_stop:
+        suite = replace(suite, comparison=replace(suite.comparison, early_stop=False))
+    if against:
+        found = with_counterparts(suite, against)
+        suite, notes = found.suite, found.notes
+    if baseline_run:
+        place = store_location(None if store is None else str(store), suite.base)  # where the suite's runs are
+        saved = with_baseline_run(suite, open_run(baseline_run, store=place))
+        suite, notes = saved.suite, (*notes, *saved.notes)
+    return suite, notes
 
 
 def _empty_suite() -> Suite:
@@ -76,7 +101,7 @@ def _with_settings(
     suite: Suite,
     variants: Mapping[str, Any] | None,
     metrics: Sequence[Any] | None,
-    gates: Sequence[str] | None,
+    gates: Sequence[Any] | None,
     baseline: str | None,
     limits: Mapping[str, Any] | None,
     repeats: int | None,
@@ -89,8 +114,7 @@ def _with_settings(
     if metrics is not None:
         suite = replace(suite, metrics=arguments.metrics_of(metrics))
     if gates is not None:
-        rules = arguments.texts_of("gates", gates, 'gates=["token_f1 >= 0.6"]')
-        suite = replace(suite, gates=tuple((rule, "") for rule in rules))
+        suite = replace(suite, gates=tuple((rule, "") for rule in arguments.gates_of(gates)))
     if baseline is not None:
         suite = replace(suite, baseline=arguments.baseline_of(baseline, suite.variants))
     if limits is not None:
@@ -158,13 +182,7 @@ def open_run(reference: str | Path = "latest", *, store: str | Path | None = Non
     Raises `NotFoundError` when there is no such run or file.
     """
     text = arguments.text_of("a run", str(reference) if isinstance(reference, Path) else reference)
-    if text.endswith((".jsonl", ".jsonl.gz")):
-        if not os.path.isfile(text):  # noqa: PTH113  (Path.is_file raises on a name too long for a file)
-            raise NotFoundError(f"no file {text[:200]!r}", hint="llmops runs export writes run files")
-        return make_run(*open_run_file(Path(text)))
-    location = _location(store)
-    with Store.open(location, create=False) as opened:
-        return open_saved(location, opened.find(text))
+    return runs.open_run(text, store=None if store is None else arguments.path_of("store", store))
 
 
 def list_runs(*, suite: str = "", limit: int = 50, store: str | Path | None = None) -> list[RunRecord]:

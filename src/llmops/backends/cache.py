@@ -8,7 +8,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ class SqliteCache:
         self.path = path
         self.refresh = refresh
         self._pending: dict[str, tuple[str, str, str, str, float]] = {}
+        self._fresh: set[str] = set()  # put in this process
         self._locked_at = 0.0
         self._db = _connect(path)
 
@@ -108,7 +109,7 @@ class SqliteCache:
         pending = self._pending.get(key)
         if pending is not None:
             return from_json(json.loads(pending[2]))
-        if self.refresh:
+        if self.refresh and key not in self._fresh:
             return None
         with self._explained("read"):
             row = self._db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
@@ -125,6 +126,8 @@ class SqliteCache:
     def put(self, key: str, text: str, completion: Completion, origin: str) -> None:
         """Keep an answer. `origin` says whose it was, as `suite/variant/case`."""
         self._pending[key] = (key, text, json.dumps(to_json(completion)), origin, time.time())
+        if self.refresh:
+            self._fresh.add(key)
 
     def flush(self) -> None:
         """Write what is pending in one transaction; while another process writes, it stays pending for the next call.
@@ -195,16 +198,37 @@ class SqliteCache:
         return gone
 
 
+class RunCache:
+    """Answers kept as long as a run lasts: a request byte-identical to the baseline's is sent once."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Completion] = {}
+
+    def get(self, key: str) -> Completion | None:
+        found = self._kept.get(key)
+        return replace(found, cached=True) if found is not None else None
+
+    def put(self, key: str, text: str, completion: Completion, origin: str) -> None:
+        self._kept[key] = completion
+
+    def flush(self) -> None:
+        """Nothing is written."""
+
+    def close(self) -> None:
+        self._kept.clear()
+
+
 class FolderCache:
     """Requests and answers as one JSON file each, readable in a diff: what `--record` writes and `--replay` reads."""
 
     def __init__(self, folder: Path, *, write: bool) -> None:
         self.folder = folder
         self.write = write
+        self._fresh: set[str] = set()  # recorded in this process
         self.complete = not write  # a replay has every answer there is: a miss is an error, never a request
 
     def get(self, key: str) -> Completion | None:
-        if self.write:
+        if self.write and key not in self._fresh:
             return None
         try:
             return from_json(json.loads((self.folder / f"{key[:32]}.json").read_text("utf-8"))["answer"])
@@ -225,6 +249,7 @@ class FolderCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             part.write_text(body, "utf-8")
             part.replace(target)
+            self._fresh.add(key)
         except OSError as error:
             raise StoreError(f"can't record an answer: {error.strerror}", where=str(target)) from None
 

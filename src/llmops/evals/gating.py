@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -118,6 +119,30 @@ def _decide(gate: Gate, aggregate: Aggregate, variant: str) -> GateOutcome:
     return GateOutcome(gate.rule, variant, "pass" if holds else "fail", value, detail)
 
 
+def is_beyond(gate: Gate, aggregate: Aggregate, variants: Sequence[str], alpha: float) -> bool:
+    """True when more cases hardly change what a gate on scores says: its threshold is outside of their interval.
+
+    The interval of the mean is Student's, at the two-sided level `alpha`, with the variance of one more case at the
+    other end: scores that are all alike so far prove little. Gates on errors, latency and tokens, and those with
+    nothing to measure yet, are left out: they wait for nothing.
+    """
+    if gate.name not in aggregate.metrics:
+        return True
+    from llmops.stats.special import t_quantile
+
+    for variant in variants:
+        values = aggregate.values(variant, gate.name, tag=gate.tag, group=gate.group)
+        if gate.variant not in (None, variant) or not len(values):
+            continue
+        size, centre = len(values), mean(values)
+        span = max(*values, gate.threshold) - min(*values, gate.threshold)
+        spread = sum((value - centre) ** 2 for value in values) + span * span
+        half = t_quantile(1 - alpha / 2, size - 1) * math.sqrt(spread / (size - 1) / size) if size > 1 else math.inf
+        if abs(centre - gate.threshold) <= half:
+            return False
+    return True
+
+
 def _measure(gate: Gate, aggregate: Aggregate, variant: str) -> tuple[float | None, str]:
     scope = {"tag": gate.tag, "group": gate.group}
     cases = aggregate.cases(variant, **scope) if variant in aggregate.variants else 0
@@ -168,8 +193,8 @@ def unfinished_gates(outcomes: Iterable[GateOutcome], done: int, total: int) -> 
 
 
 def exit_code(outcomes: Iterable[GateOutcome]) -> int:
-    """1 when a gate failed, else 3 when one could not be decided, else 0."""
-    seen = {outcome.outcome for outcome in outcomes}
+    """1 when a gate failed, else 3 when a strict one could not be decided, else 0."""
+    seen = {one.outcome for one in outcomes if one.outcome != "undecided" or one.strict}
     if "fail" in seen:
         return EXIT_GATE_FAILED
     return EXIT_INCONCLUSIVE if "undecided" in seen else EXIT_PASS

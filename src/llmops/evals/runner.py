@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
-import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from llmops.errors import BackendError, BudgetExceededError, DatasetError, LlmopsError, PromptError, said
+from llmops.errors import BackendError, BudgetExceededError, DatasetError, LlmopsError, PromptError
+from llmops.evals.answering import explained, failure_of, metered, was_cancelled
 from llmops.evals.scoring import score_sample
 from llmops.evals.sender import METER, Meter, Sender
 from llmops.evals.sending import AnswerCache
+from llmops.evals.staging import Placed, Stages
 from llmops.evals.suite import Limits
 from llmops.types import Case, Failure, Metric, Output, Result, RunStatus, Sample, Trial, Usage, Variant
 
@@ -49,6 +50,9 @@ class Plan:
     total: int = 0
     done: frozenset[Key] | set[Key] = frozenset()
     resources: tuple[object, ...] = ()  # closed at the end when they have `aclose`
+    more: Callable[[], tuple[Placed, ...]] | None = None  # at the end: cases that get answers up to `max_repeats`
+    max_repeats: int = 0
+    stages: Stages | None = None  # cases in blocks, after each of which the run may end; in place of `cases`
 
 
 @dataclass
@@ -86,6 +90,7 @@ class Runner:
         self._why: RunStatus = "finished"
         self._error: LlmopsError | None = None
         self.budget_note = ""
+        self._senders: dict[str, Sender] = {}
 
     def interrupt(self) -> None:
         """End the run soon, from any thread or signal handler; what is in flight is dropped, not stored."""
@@ -101,20 +106,45 @@ class Runner:
             return self._why
         self._counters.total = self.plan.total
         self._counters.done = self._counters.resumed = len(self.plan.done)
-        workers = [asyncio.create_task(w) for entrant in self.plan.entrants for w in self._workers(entrant)]
         flusher = asyncio.create_task(self._flush_cache())
         try:
-            await self._until_done(workers)
+            await self._run_stages()
+            if self.plan.more is not None and not self._is_over():
+                again, repeats = self.plan.more(), range(self.plan.repeats, self.plan.max_repeats)
+                left = sum(1 for one in self.plan.entrants for _ in self._trials(one, again, repeats))
+                self._counters.total = self._counters.done + left
+                await self._run_cases(functools.partial(iter, again), repeats)
         finally:
-            for task in (*workers, flusher):
-                task.cancel()
-            await asyncio.gather(*workers, flusher, return_exceptions=True)
+            flusher.cancel()
+            await asyncio.gather(flusher, return_exceptions=True)
             with contextlib.suppress(LlmopsError):
                 self._flush()
             await self._close()
         if self._error is not None:
             raise self._error
         return self._why
+
+    async def _run_stages(self) -> None:
+        stages = self.plan.stages
+        if stages is None:
+            await self._run_cases(lambda: enumerate(self.plan.cases))
+            return
+        for look, block in enumerate(stages.blocks):
+            await self._run_cases(functools.partial(iter, block))
+            if self._is_over() or stages.ended(look):
+                return
+
+    async def _run_cases(self, cases: Callable[[], Iterator[Placed]], repeats: range | None = None) -> None:
+        """Every variant on these cases, at the same time, each with a pass of its own."""
+        wanted = range(self.plan.repeats) if repeats is None else repeats
+        passes = [(one, self._trials(one, cases(), wanted)) for one in self.plan.entrants]
+        workers = [asyncio.create_task(w) for one, trials in passes for w in self._workers(one, trials)]
+        try:
+            await self._until_done(workers)
+        finally:
+            for task in workers:
+                task.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
 
     async def _until_done(self, workers: list[asyncio.Task[None]]) -> None:
         assert self._ended is not None
@@ -130,19 +160,21 @@ class Runner:
             ended.cancel()
             await asyncio.gather(work, ended, return_exceptions=True)
 
-    def _workers(self, entrant: Entrant) -> Iterator[Coroutine[Any, Any, None]]:
+    def _workers(self, entrant: Entrant, trials: Iterator[tuple[int, Trial]]) -> Iterator[Coroutine[Any, Any, None]]:
         limits = self.plan.limits
-        trials = self._trials(entrant.name)
-        sender = None if entrant.sends_itself else Sender(within(limits, entrant.variant))
+        sender = None
+        if not entrant.sends_itself:
+            sender = self._senders.setdefault(entrant.name, Sender(within(limits, entrant.variant)))
         for _ in range(min(limits.concurrency, max(1, self.plan.total))):
             yield self._work(entrant, trials, sender)
 
-    def _trials(self, variant: str) -> Iterator[tuple[int, Trial]]:
-        done = self.plan.done
-        for position, case in enumerate(self.plan.cases):
-            for repeat in range(self.plan.repeats):
-                if (variant, case.id, repeat) not in done:
-                    yield position, Trial(case, repeat)
+    def _trials(self, entrant: Entrant, cases: Iterable[Placed], repeats: range) -> Iterator[tuple[int, Trial]]:
+        done, covers = self.plan.done, getattr(entrant.variant, "covers", None)
+        for position, case in cases:
+            for repeat in repeats:
+                trial = Trial(case, repeat)
+                if (entrant.name, case.id, repeat) not in done and (covers is None or covers(trial)):
+                    yield position, trial
 
     async def _work(self, entrant: Entrant, trials: Iterator[tuple[int, Trial]], sender: Sender | None) -> None:
         for position, trial in trials:
@@ -184,16 +216,16 @@ class Runner:
         except BudgetExceededError:
             raise
         except (BackendError, PromptError, DatasetError) as error:
-            output = Output(error=_failure(error))
+            output = Output(error=failure_of(error))
         except (LlmopsError, KeyboardInterrupt):
             raise
         except BaseException as error:  # whatever a user's pipeline raises belongs to its case, sys.exit() included
-            if _was_cancelled(error):
+            if was_cancelled(error):
                 raise
-            output = Output(error=Failure("pipeline", _explain(error)))
+            output = Output(error=Failure("pipeline", explained(error)))
         if meter.stopped is not None:  # the pipeline swallowed it
             raise meter.stopped
-        return _metered(output, meter, time.perf_counter() - began)
+        return metered(output, meter, time.perf_counter() - began)
 
     def _record(self, result: Result, position: int) -> None:
         self._write(result, position)
@@ -234,34 +266,3 @@ def within(limits: Limits, answering: object) -> Limits:
     if getattr(answering, "local", False):
         return replace(limits, requests_per_minute=None, tokens_per_minute=None)
     return limits
-
-
-def _metered(output: Output, meter: Meter, elapsed: float) -> Output:
-    """Fill in what the variant left open. Time spent waiting for a place isn't the variant's; replayed answers' is."""
-    latency = output.latency_s
-    if latency is None and output.error is None and not output.cached:
-        latency = max(0.0, elapsed - meter.waited_s) + meter.replayed_s
-    usage = output.usage
-    if not usage.requests and not usage.total_tokens:
-        usage = meter.usage
-    cached = output.cached or (meter.requests > 0 and meter.cached == meter.requests)
-    return replace(output, latency_s=latency, usage=usage, cached=cached)
-
-
-def _was_cancelled(error: BaseException) -> bool:
-    """True when the runner ended this task; a pipeline may also raise CancelledError by itself."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-
-
-def _failure(error: LlmopsError) -> Failure:
-    message = error.message if not error.hint else f"{error.message}; {error.hint}"
-    return Failure(error.kind, message[:1000], error.retryable, getattr(error, "attempts", 1))
-
-
-def _explain(error: BaseException) -> str:
-    """The exception and the line of the user's code it came from."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "llmops" not in Path(f.filename).parts]
-    own = [f for f in frames if "site-packages" not in f.filename and "lib/python" not in f.filename] or frames
-    at = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
-    return f"{type(error).__name__}: {said(error)}{at}"[:1000]

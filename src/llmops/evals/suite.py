@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from llmops.errors import InputError, SuiteError, did_you_mean
+from llmops.evals.comparison_rules import ComparisonSettings, check_margin, gate_rule
+from llmops.evals.overrides import apply_override, path_of, secrets_of
 from llmops.identity import canonical_json
 from llmops.registry import Spec, names, parse_short_form
-from llmops.secrets import longest_first, masked_message, masked_override, secret_values
+from llmops.secrets import longest_first, masked_message, masked_override
 from llmops.yamlfile import Document, expand, load_yaml
 
 MAX_BYTES = 5_000_000
@@ -85,6 +87,8 @@ class Suite:
     gates: tuple[tuple[str, str], ...] = ()
     limits: Limits = field(default_factory=Limits)
     repeats: int = 1
+    max_repeats: int = 0  # more answers for cases that flipped or sit at a gate's threshold; 0 is none
+    comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
     watch: tuple[str, ...] = ()
     where: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -92,6 +96,7 @@ class Suite:
     overrides: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     against: str = ""  # what the counterparts are of: a git revision or a label
+    baseline_run: str = ""  # the saved run whose answers the counterparts give
     counterparts: Mapping[str, str] = field(default_factory=dict)  # name of each to the variant it belongs to
 
 
@@ -106,8 +111,8 @@ def load_suite(path: Path, *, overrides: Sequence[str] = ()) -> Suite:
         raise SuiteError("a suite is a mapping of keys such as dataset, variants, metrics", where=document.where())
     for override in overrides:
         apply_override(data, override)
-    shown = {_path_of(override): masked_override(override) for override in overrides}
-    given = (secret for override in overrides for secret in _secrets_of(override))
+    shown = {path_of(override): masked_override(override) for override in overrides}
+    given = (secret for override in overrides for secret in secrets_of(override))
     document = replace(document, overrides=shown, secrets=longest_first((*document.secrets, *given)))
     try:
         suite = parse_suite(data, document, base=path.parent.resolve(), path=path)
@@ -147,9 +152,11 @@ def parse_suite(data: dict[str, Any], document: Document, *, base: Path, path: P
         variants=variants,
         metrics=tuple(_metric(form, i, document) for i, form in enumerate(model.metrics)),
         baseline=model.baseline,
-        gates=tuple((rule, document.where(("gates", i))) for i, rule in enumerate(model.gates)),
+        gates=tuple(_gate(form, document.where(("gates", i))) for i, form in enumerate(model.gates)),
         limits=Limits(**model.limits.model_dump()),
-        repeats=model.repeats,
+        repeats=model.repeats if isinstance(model.repeats, int) else model.repeats.min,
+        max_repeats=0 if isinstance(model.repeats, int) else model.repeats.max,
+        comparison=_comparison(model.comparison, document),
         watch=tuple(model.watch),
         where=document.name,
         config=data,
@@ -157,46 +164,13 @@ def parse_suite(data: dict[str, Any], document: Document, *, base: Path, path: P
     )
 
 
-def _secrets_of(override: str) -> Iterator[str]:
-    key, _, text = override.partition("=")
-    return secret_values(load_yaml(text, name=f"--set {key}").data, key.split("."))
+def _gate(form: Any, where: str) -> tuple[str, str]:
+    return gate_rule(form, where), where
 
 
-def _path_of(override: str) -> tuple[str | int, ...]:
-    return tuple(int(part) if part.isdigit() else part for part in override.partition("=")[0].split("."))
-
-
-def apply_override(data: dict[str, Any], override: str) -> None:
-    """Set a dotted key: `limits.concurrency=4`. The value is read as YAML."""
-    key, equals, text = override.partition("=")
-    if not equals or not all(key.split(".")):
-        raise InputError(f"--set {override!r} isn't key=value", hint="for example --set limits.concurrency=4")
-    value = load_yaml(text, name=f"--set {key}").data
-    parts = key.split(".")
-    node: Any = data
-    for part in parts[:-1]:
-        node = _step(node, part, key)
-    if isinstance(node, list):
-        node[_index(node, parts[-1], key)] = value
-    else:
-        node[parts[-1]] = value
-
-
-def _step(node: Any, part: str, key: str) -> Any:
-    if isinstance(node, list):
-        return node[_index(node, part, key)]
-    child = node.setdefault(part, {})
-    if isinstance(child, str):  # dataset: path → dataset: {path: …}
-        child = node[part] = {"path": child}
-    if not isinstance(child, (dict, list)):
-        raise InputError(f"--set {key}: {part} is {child!r}, not a mapping")
-    return child
-
-
-def _index(node: list[Any], part: str, key: str) -> int:
-    if part.isdigit() and int(part) < len(node):
-        return int(part)
-    raise InputError(f"--set {key}: {part!r} isn't a position in a list of {len(node)}")
+def _comparison(model: Any, document: Document) -> ComparisonSettings:
+    check_margin(model.margin.replace(" ", ""), document.where(("comparison", "margin")), unit="s")
+    return ComparisonSettings(**{**model.model_dump(), "margin": model.margin.replace(" ", "")})
 
 
 def _check_name(name: str, where: str) -> None:
@@ -245,11 +219,11 @@ def _validate(data: dict[str, Any], document: Document) -> Any:
 
 
 def _explain(errors: Sequence[Any], document: Document, model: Any) -> SuiteError:
-    from llmops.evals.suite_schema import DATASET, known_keys
+    from llmops.evals.suite_schema import FORMS, known_keys
 
     # Unknown keys explain most other errors (a misspelt `metrics` is also a missing one), so they come first.
     error = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    location = tuple(part for part in error["loc"] if part not in DATASET)
+    location = tuple(part for part in error["loc"] if part not in FORMS)
     name = ".".join(str(part) for part in location)
     where = document.where(location)
     if error["type"] == "extra_forbidden":

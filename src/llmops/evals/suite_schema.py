@@ -6,13 +6,25 @@ import contextlib
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
+from llmops.evals.comparison_rules import DEMANDS
 from llmops.registry import names, resolve
 
 DATASET = ("as a path", "as a mapping")  # the two forms of `dataset`, as they stand in error locations
+REPEATS = ("as a number", "as min and max")  # and of `repeats`
+FORMS = frozenset((*DATASET, *REPEATS))
 
 
 class _Strict(BaseModel):
@@ -29,6 +41,29 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _margin(value: Any) -> Any:
+    return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+_TEXTS: dict[str, Any] = {
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "object"}]
+}
+_GATE: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 3,
+            "additionalProperties": False,
+            "properties": {
+                **dict.fromkeys(DEMANDS, _TEXTS),
+                "margin": {"type": ["number", "string"]},
+                "variant": {"type": "string"},
+            },
+        },
+    ]
+}
 Number = Annotated[float, Field(gt=0), BeforeValidator(_number)]
 Whole = Annotated[int, BeforeValidator(_number)]
 
@@ -55,6 +90,38 @@ class LimitsEntry(_Strict):
     timeout_s: Number | None = Field(default=300.0, description="Seconds one attempt may take.")
 
 
+class RepeatsEntry(_Strict):
+    """Answers for each case: `min` for all, up to `max` for those that flipped or sit at a gate's threshold."""
+
+    min: Whole = Field(default=1, ge=1, le=1000)
+    max: Whole = Field(ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RepeatsEntry:
+        if self.max < self.min:
+            raise ValueError(f"max {self.max} is less than min {self.min}")
+        return self
+
+
+class ComparisonEntry(_Strict):
+    """How candidates are compared with their baseline."""
+
+    alpha: Annotated[Number, Field(gt=0, lt=0.5)] = Field(
+        default=0.05, description="Two-sided: 0.05 makes 95 % intervals."
+    )
+    power: Annotated[Number, Field(gt=0.5, lt=1)] = Field(
+        default=0.8, description="Chance that a real drop is noticed, for planning."
+    )
+    margin: Annotated[str, BeforeValidator(_margin)] = Field(
+        default="5%", description="Biggest drop that is tolerated: 0.03 in the metric's unit, or 3% of its range."
+    )
+    population: Literal["sample", "fixed"] = Field(
+        default="sample", description="sample: cases stand for more of their kind; fixed: only these cases count."
+    )
+    early_stop: bool = Field(default=True, description="End when every guard metric has a verdict.")
+    looks: Whole = Field(default=10, ge=1, le=50, description="At most so many interim looks.")
+
+
 class SuiteFile(_Strict):
     """A suite: which variants answer which cases, how they are scored, and what must hold."""
 
@@ -67,15 +134,28 @@ class SuiteFile(_Strict):
     variants: dict[Annotated[str, Field(min_length=1, max_length=100)], Any] = Field(min_length=1)
     baseline: str | None = Field(default=None, description="The variant that others are compared with.")
     metrics: list[Any] = Field(min_length=1, description="Each is name, {name: value} or {name: {options}}.")
-    gates: list[str] = Field(default_factory=list, description='Rules such as "token_f1 >= 0.6" or "errors <= 1%".')
+    gates: list[Annotated[Any, WithJsonSchema(_GATE)]] = Field(
+        default_factory=list,
+        description='Rules such as "token_f1 >= 0.6", "errors <= 1%" or {no-regression: [token_f1], margin: 3%}.',
+    )
+    comparison: ComparisonEntry = Field(default_factory=ComparisonEntry)
     limits: LimitsEntry = Field(default_factory=LimitsEntry)
-    repeats: Whole = Field(default=1, ge=1, le=1000, description="Answers for each case and variant.")
+    repeats: Annotated[
+        Annotated[int, Field(ge=1, le=1000), BeforeValidator(_number), Tag(REPEATS[0])]
+        | Annotated[RepeatsEntry, Tag(REPEATS[1])],
+        Discriminator(lambda value: REPEATS[isinstance(value, (dict, RepeatsEntry))]),
+    ] = Field(default=1, description="Answers for each case and variant: a number, or {min: 1, max: 5}.")
     watch: list[str] = Field(default_factory=list, description="More files (globs) that `--changed` looks at.")
 
 
 def known_keys(location: tuple[Any, ...]) -> list[str]:
     """The keys allowed beside the one at `location`."""
-    models: dict[str, type[BaseModel]] = {"dataset": DatasetEntry, "limits": LimitsEntry}
+    models: dict[str, type[BaseModel]] = {
+        "dataset": DatasetEntry,
+        "limits": LimitsEntry,
+        "comparison": ComparisonEntry,
+        "repeats": RepeatsEntry,
+    }
     model = models.get(str(location[0]), SuiteFile) if len(location) > 1 else SuiteFile
     return list(model.model_fields)
 

@@ -111,6 +111,8 @@ class PromptVariant:
         label: dict[str, Any] = {"label": self._prompt.label} if self._prompt.label else {}
         overrides = {key: value for key, value in self._overrides.items() if value}
         label |= {"overrides": overrides} if overrides else {}
+        texts = getattr(self._prompt, "texts", None)
+        label |= {"prompt_text": [[str(role), str(text)] for role, text in texts]} if texts else {}
         return details | label | ({"variables": dict(self._fixed)} if self._fixed else {})
 
     def _note(self) -> str:
