@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check lint types ladder test docs bench
+.PHONY: check lint types ladder test docs bench validate
 
 check: lint types ladder test
 
@@ -22,3 +22,6 @@ docs:
 
 bench:
 	$(PYTHON) benchmarks/run.py
+
+validate:
+	SIMULATION_REPETITIONS=5000 $(PYTHON) -m pytest -q -s tests/test_simulations.py tests/test_simulations_limits.py
