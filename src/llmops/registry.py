@@ -73,6 +73,7 @@ BUILT_INS: dict[Kind, dict[str, str]] = {
         "html": "llmops.reports.html:write_html",
         "json": "llmops.reports.machine:write_json",
         "junit": "llmops.reports.junit:write_junit",
+        "github": "llmops.reports.annotations:write_annotations",
         "csv": "llmops.reports.tabular:write_csv",
     },
 }

@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator
 from html import escape
 from importlib.resources import files
 
+from llmops.reports.comparison_markdown import overall
 from llmops.reports.completeness import incomplete, state
 from llmops.reports.figures import duration, plural
 from llmops.reports.html_charts import distributions
+from llmops.reports.html_comparison import comparisons
 from llmops.reports.html_data import case_data
+from llmops.reports.html_intervals import icon
 from llmops.reports.html_tables import gates, notes, provenance, tags, variants
 from llmops.reports.plain import printable
 from llmops.reports.summary import Summary, summarize
@@ -25,12 +28,15 @@ _STATUS = {"finished": "good", "failed": "bad", "died": "bad"}
 
 
 def write_html(record: RunRecord, results: Results, write: Callable[[str], object]) -> None:
-    """One self-contained page: figures, gates, distributions, and cases to sort, filter and read side by side.
+    """One self-contained page: verdicts, figures, gates, distributions, and cases to sort, filter and read.
 
-    At most 2,000 cases and about 16 MB of them are embedded; the page says so where some were left out.
+    A comparison without results (of two files of scores) is a page of its verdicts alone. At most 2,000 cases and
+    about 16 MB of them are embedded; the page says so where some were left out.
     """
     summary = summarize(record, results)
-    style, script = _asset("html_page.css"), _asset("html_page.js")
+    style, script = _asset("html_page.css"), _asset("html_parts.js") + _asset("html_page.js")
+    if record.comparisons:
+        style, script = style + _asset("html_comparison.css"), script + _asset("html_comparison.js")
     write(_head(record, style, script))
     for part in _body(summary):
         write(part)
@@ -66,39 +72,54 @@ def _head(record: RunRecord, style: str, script: str) -> str:
 
 
 def _body(summary: Summary) -> Iterator[str]:
-    yield '<body>\n<a class="skip" href="#cases">Skip to cases</a>\n'
-    yield _title(summary)
+    bare = bool(summary.record.comparisons) and not summary.cases
+    yield "<body>\n" if bare else '<body>\n<a class="skip" href="#cases">Skip to cases</a>\n'
+    yield _title(summary, bare)
     yield "<main>\n"
-    yield f"<section><h2>Summary</h2>\n{variants(summary)}{notes(summary)}</section>\n"
+    yield from comparisons(summary.record, browsable=not bare)
     if summary.record.gates:
         yield f"<section><h2>Gates</h2>\n{gates(summary.record)}</section>\n"
+    if not bare:
+        yield from _answers(summary)
+    yield f"<section><h2>Provenance</h2>\n{provenance(summary.record)}</section>\n"
+    yield "</main>\n"
+
+
+def _answers(summary: Summary) -> Iterator[str]:
+    yield f"<section><h2>Summary</h2>\n{variants(summary)}{notes(summary)}</section>\n"
     charts = distributions(summary)
     if charts:
         yield f"<section><h2>Score distributions</h2>\n{charts}</section>\n"
     if summary.aggregate.tags:
         yield f"<section><h2>By tag</h2>\n{tags(summary)}</section>\n"
     yield '<section id="cases"><h2>Cases</h2>\n<noscript>Reading cases needs scripts.</noscript></section>\n'
-    yield f"<section><h2>Provenance</h2>\n{provenance(summary.record)}</section>\n"
-    yield "</main>\n"
 
 
-def _title(summary: Summary) -> str:
+def _title(summary: Summary, bare: bool) -> str:
     record = summary.record
-    facts = [plural(summary.cases, "case"), plural(len(summary.variants), "variant")]
+    facts = [] if bare else [plural(summary.cases, "case"), plural(len(summary.variants), "variant")]
     if record.repeats > 1:
         facts.append(plural(record.repeats, "repeat"))
     facts += [fact for fact in (_safe(record.started_at[:16].replace("T", " ")), duration(record)) if fact]
     how, lacking = state(record), incomplete(record, summary.answers)
-    badge = f'<span class="pill {_STATUS.get(how, "unsure")}">{_safe(how)}</span>'
+    badge = _overall(record) + f'<span class="pill {_STATUS.get(how, "unsure")}">{_safe(how)}</span>'
     said = f'<p class="warning">{_safe(record.note)}</p>\n' if record.note else ""
     if lacking:
         said = f'<p class="warning incomplete" role=alert><b>Incomplete</b> {_safe(lacking, 600)}</p>\n'
+    eyebrow = "Comparison" if bare else "Evaluation report"
     return (
-        f'<header>\n<p class="eyebrow">Evaluation report</p>\n<h1>{_safe(record.suite) or "Run"}</h1>\n'
+        f'<header>\n<p class="eyebrow">{eyebrow}</p>\n<h1>{_safe(record.suite) or "Run"}</h1>\n'
         f'<p class="facts">{badge}{_gate_badge(record)}<span>{" · ".join(facts)}</span></p>\n'
         + (f'<p class="dataset">Dataset <code>{_safe(record.dataset)}</code></p>\n' if record.dataset else "")
         + f"{said}</header>\n"
     )
+
+
+def _overall(record: RunRecord) -> str:
+    """The comparisons' verdict in a few words; its sign is drawn, because not every machine has a font with it."""
+    mark, _, words = overall(record).partition(" ")
+    look, verdict = {"❌": ("bad", "regressed"), "✅": ("good", "equivalent")}.get(mark, ("unsure", "inconclusive"))
+    return f'<span class="pill overall {look}">{icon(verdict)}{_safe(words)}</span>' if words else ""
 
 
 def _gate_badge(record: RunRecord) -> str:

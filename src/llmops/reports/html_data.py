@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmops.reports.figures import plural
+from llmops.reports.html_flips import changed_cases, changed_places
 from llmops.reports.machine import dumps
 from llmops.reports.plain import as_text, printable, question
 from llmops.reports.rows import jsonable
@@ -27,9 +28,15 @@ def case_data(summary: Summary, results: Results) -> Iterator[str]:
 
     Reads `results` twice: once to see what fits, then to take it. Only what fits is held in memory.
     """
-    order = Ranking(summary).order(MAX_CASES, seed=summary.record.id)
+    ranking = Ranking(summary)
+    order = ranking.order(MAX_CASES, seed=summary.record.id)
+    changed = changed_places(summary)
+    if changed:  # what a comparison names is there to be read, whatever else is
+        order = list(dict.fromkeys([*changed, *order]))[:MAX_CASES]
     kept = _fitting(order, _sizes(summary, results, set(order)))
-    yield embed(_head(summary, len(kept))).removesuffix("}") + ',"cases":['
+    if changed:
+        kept.sort(key=ranking.key)
+    yield embed({**_head(summary, len(kept)), "changes": changed_cases(summary, kept)}).removesuffix("}") + ',"cases":['
     found: dict[int, list[str]] = {}
     for place, piece in _pieces(summary, results, set(kept)):
         found.setdefault(place, []).append(piece)

@@ -1,35 +1,9 @@
-"use strict";
-// Everything a model or dataset wrote reaches the page through textContent, never as markup.
-(() => {
+const browser = (() => {
+  const section = document.getElementById("cases");
+  if (!section) return null; // a comparison of scores has no cases to read
   const data = JSON.parse(document.getElementById("data").textContent);
   const { metrics, variants, cases } = data;
   const CHUNK = 100;
-  const PALETTE = 8;
-  const MISSING = "–";
-
-  const make = (tag, options = {}, ...children) => {
-    const { text, on, ...attributes } = options;
-    const node = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
-      if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
-    }
-    if (text !== undefined) node.textContent = text;
-    for (const [event, handler] of Object.entries(on || {})) node.addEventListener(event, handler);
-    node.append(...children.filter((child) => child !== null));
-    return node;
-  };
-  const swatch = (i) => make("i", { class: `swatch v${i % PALETTE}` });
-
-  // Numbers
-  const number = (value) => {
-    if (value === null || value === undefined) return MISSING;
-    const size = Math.abs(value);
-    if (size >= 1e7 || (size > 0 && size < 5e-4)) return value.toPrecision(3);
-    const digits = size >= 2 && Number.isInteger(value) ? 0 : size < 10 ? 3 : size < 100 ? 2 : size < 1000 ? 1 : 0;
-    return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-  };
-  const seconds = (value) => (value < 1 ? `${(value * 1000).toFixed(value < 0.1 ? 1 : 0)} ms` : `${value.toFixed(2)} s`);
-  const mean = (values) => (values.length ? values.reduce((a, b) => a + b, 0) / values.length : null);
 
   // What each case comes to: by variant, repeats averaged
   const leading = Math.max(0, metrics.findIndex((metric) => metric.name === data.leading));
@@ -61,9 +35,11 @@
   };
 
   // Filters and order
-  const state = { text: "", tag: "", variant: "", errors: false, metric: "", below: "", sort: null, down: false, shown: CHUNK };
+  const state = { text: "", tag: "", variant: "", change: "", errors: false, metric: "", below: "", sort: null, down: false, shown: CHUNK };
   const chosen = () => (state.variant === "" ? variants.map((_, i) => i) : [Number(state.variant)]);
+  const changed = new Map(data.changes.map((change) => [change.key, new Map(change.cases.map((rank, i) => [rank, i]))]));
   const passes = (item) => {
+    if (state.change && !changed.get(state.change).has(item.rank)) return false;
     if (state.text && !state.text.split(/\s+/).every((word) => item.haystack.includes(word))) return false;
     if (state.tag && !item.tags.includes(state.tag)) return false;
     const some = chosen().filter((v) => item.by[v].length);
@@ -80,7 +56,10 @@
     return item.scores[v][m];
   };
   const compare = (a, b) => {
-    if (state.sort === null) return a.rank - b.rank;
+    if (state.sort === null) {
+      const order = changed.get(state.change); // worst or best first
+      return order ? order.get(a.rank) - order.get(b.rank) : a.rank - b.rank;
+    }
     const [x, y] = [sortValue(a), sortValue(b)];
     if (x === null || y === null) return (x === null) - (y === null) || a.rank - b.rank; // missing always last
     const order = typeof x === "string" ? x.localeCompare(y, "en", { numeric: true }) : x - y;
@@ -88,7 +67,6 @@
   };
   let visible = [];
   // The page's parts
-  const section = document.getElementById("cases");
   section.querySelector("noscript")?.remove();
   const status = make("p", { class: "status", role: "status", "aria-live": "polite" });
   const table = make("table", { class: "cases" });
@@ -120,6 +98,8 @@
       type: "search", placeholder: "Question, expected, output or id", "data-key": "text",
       on: { input: (e) => update("text", e.target.value.trim().toLowerCase()) },
     })),
+    data.changes.length ? select("Changed", "change",
+      [["", "All cases"], ...data.changes.map((change) => [change.key, change.label])]) : null,
     tags.length ? select("Tag", "tag", [["", "All tags"], ...tags.map((tag) => [tag, tag])]) : null,
     variants.length > 1
       ? select("Variant", "variant", [["", "All variants"], ...variants.map((variant, i) => [String(i), variant.name])]) : null,
@@ -195,7 +175,7 @@
     status.textContent = visible.length === cases.length
       ? `${cases.length.toLocaleString("en")} ${cases.length === 1 ? "case" : "cases"}`
       : `${visible.length.toLocaleString("en")} of ${cases.length.toLocaleString("en")} cases match`;
-    if (state.sort === null) status.textContent += ", most telling first";
+    if (state.sort === null) status.textContent += state.change ? ", biggest change first" : ", most telling first";
     more.hidden = some.length >= visible.length;
     more.textContent = `Show ${Math.min(CHUNK, visible.length - some.length)} more`;
   };
@@ -267,7 +247,9 @@
           ...item.by[v].map(answer)) : null)).filter(Boolean)));
     reader.scrollTop = 0;
   };
-  const open = (item) => {
+  let opener = null; // what outside the table a case was opened from
+  const open = (item, from = null) => {
+    opener = from;
     current = visible.indexOf(item);
     show();
     document.body.classList.add("reading");
@@ -289,11 +271,12 @@
   dialog.addEventListener("close", () => {
     document.body.classList.remove("reading");
     const id = visible[current]?.id;
-    [...table.querySelectorAll(".open")].find((button) => button.dataset.id === id)?.focus();
+    (opener || [...table.querySelectorAll(".open")].find((button) => button.dataset.id === id))?.focus();
   });
 
   section.append(data.note ? make("p", { class: "quiet", text: data.note }) : "", tools, status,
     make("div", { class: "scroll" }, table), more);
   document.body.append(dialog);
   draw();
+  return { data, cases, state, tools, update, open };
 })();

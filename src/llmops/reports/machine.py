@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from llmops.reports.comparison_data import comparison_data
 from llmops.reports.rows import jsonable, result_row, summary_row
 from llmops.reports.summary import summarize
 from llmops.types import Results, RunRecord
@@ -18,11 +20,19 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def write_json(
     record: RunRecord, results: Results, write: Callable[[str], object], *, with_results: bool = False
 ) -> None:
-    """The run's head, a summary a variant, and gates; `with_results` adds every trial, a line each."""
+    """The run's head, a summary a variant, comparisons and gates; `with_results` adds every trial, a line each."""
     summary = summarize(record, results)
-    head = jsonable(record)
+    head = jsonable(replace(record, comparisons=()))
+    del head["comparisons"]
     gates = head.pop("gates")
-    body = {"format": FORMAT, "run": head, "variants": summary_row(summary), "gates": gates}
+    comparisons = [comparison_data(one) for one in record.comparisons]
+    body = {
+        "format": FORMAT,
+        "run": head,
+        "variants": summary_row(summary),
+        "comparisons": comparisons,
+        "gates": gates,
+    }
     text = dumps(body, indent=2)
     if not with_results:
         write(text + "\n")

@@ -1,8 +1,4 @@
-"""A report for pull requests: GitHub's and GitLab's Markdown, inert whatever a model wrote.
-
-Short untrusted texts stand in code spans and long ones in code fences: nothing in them can become HTML, a
-link, an image, a mention, a reference to an issue or a quick action.
-"""
+"""A report for pull requests: GitHub's and GitLab's Markdown, inert whatever a model wrote (see `markup`)."""
 
 from __future__ import annotations
 
@@ -10,13 +6,16 @@ import html
 import re
 from collections.abc import Callable, Iterator
 
+from llmops.reports.comparison_markdown import comparison_sections, overall
 from llmops.reports.completeness import incomplete
 from llmops.reports.figures import ARROWS, MISSING, count, gate_value, number, plural, seconds, share
+from llmops.reports.markup import fence, fold, row, span
 from llmops.reports.plain import as_text, printable, question, retrieved
 from llmops.reports.selection import CaseView, worth_reading
 from llmops.reports.summary import Summary, VariantSummary, summarize
 from llmops.types import Results, RunRecord
 
+__all__ = ["fence", "marker", "span", "write_markdown"]
 MAX_CHARACTERS = 59_000
 MAX_ROWS = 40
 MAX_METRICS = 12
@@ -24,7 +23,7 @@ _MARKS = {"pass": "✅ pass", "fail": "❌ fail"}
 
 
 def write_markdown(record: RunRecord, results: Results, write: Callable[[str], object]) -> None:
-    """Summary, gates and worst cases, under 60,000 characters in all (the limit of a comment on GitHub)."""
+    """Verdicts, summary, gates and cases, under 60,000 characters in all (a comment on GitHub holds 65,536)."""
     summary = summarize(record, results)
     room = MAX_CHARACTERS
     for section in _sections(summary, results):
@@ -33,18 +32,6 @@ def write_markdown(record: RunRecord, results: Results, write: Callable[[str], o
             break
         write(section)
         room -= len(section)
-
-
-def span(text: str, limit: int = 80) -> str:
-    """Untrusted text on one line as a code span, safe in a table cell too."""
-    safe = printable(text, limit, one_line=True).replace("`", "'").replace("|", "¦")
-    return f"`{safe}`" if safe.strip() else MISSING
-
-
-def fence(text: str, limit: int) -> str:
-    """Untrusted text as a code block that can't be closed from within."""
-    safe = printable(text, limit).replace("```", "'''").replace("~~~", "---")
-    return f"```text\n{safe}\n```\n"
 
 
 def marker(suite: str) -> str:
@@ -60,14 +47,22 @@ def _sections(summary: Summary, results: Results) -> Iterator[str]:
     dataset = f" on {span(record.dataset)}" if record.dataset else ""
     lacking = incomplete(record, summary.answers)
     warning = f"⚠️ **Incomplete:** {span(lacking, 600)}\n\n" if lacking else ""
-    yield f"{marker(record.suite)}\n### {span(record.suite)}{dataset}\n\n{warning}{' · '.join(facts)}\n\n"
+    verdict = "" if lacking or not record.comparisons else f"{overall(record)} · "
+    yield f"{marker(record.suite)}\n### {verdict}{span(record.suite)}{dataset}\n\n{warning}"
+    if record.comparisons:
+        yield from comparison_sections(summary, results)
+    else:
+        yield f"{' · '.join(facts)}\n\n"
     if record.note and not lacking:
         yield f"{span(record.note, 500)}\n\n"
-    yield _table(summary)
+    if not record.comparisons:
+        yield _table(summary)
+    elif summary.answers:
+        yield fold(f"Figures of {plural(len(summary.variants), 'variant')}", _table(summary))
     yield from _notes(summary)
     if record.gates:
         yield _gates(record)
-    views = worth_reading(summary, results, 5)
+    views = [] if record.comparisons else worth_reading(summary, results, 5)
     if views:
         yield "\n#### Cases worth reading\n\n"
     for view in views:
@@ -76,21 +71,17 @@ def _sections(summary: Summary, results: Results) -> Iterator[str]:
         yield f"\nRun {span(record.id)}\n"
 
 
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |\n"
-
-
 def _table(summary: Summary) -> str:
     metrics = summary.record.metrics[:MAX_METRICS]
     heads = [f"{span(info.name, 40)} {ARROWS[info.direction]}".strip() for info in metrics]
     columns = ["variant", *heads, "errors", "p50", "p95", "tokens/case"]
-    text = _row(columns) + "|:---|" + "---:|" * (len(columns) - 1) + "\n"
+    text = row(columns) + "|:---|" + "---:|" * (len(columns) - 1) + "\n"
     for variant in summary.variants[:MAX_ROWS]:
         means = [_mean(variant, info.name) for info in metrics]
         errors = f"{variant.errors:,} ({share(variant.error_share)})" if variant.errors else "0"
         tail = [seconds(variant.latency_p50), seconds(variant.latency_p95), count(variant.tokens_per_case)]
         name = span(variant.name, 60) + (" (baseline)" if variant.baseline else "")
-        text += _row([name, *means, errors, *tail])
+        text += row([name, *means, errors, *tail])
     hidden = len(summary.variants) - MAX_ROWS
     return text + (f"\n{plural(hidden, 'more variant')}.\n" if hidden > 0 else "") + "\n"
 
@@ -116,11 +107,11 @@ def _notes(summary: Summary) -> Iterator[str]:
 
 
 def _gates(record: RunRecord) -> str:
-    text = "\n#### Gates\n\n" + _row(["gate", "variant", "value", "outcome", ""]) + "|:---|:---|---:|:---|:---|\n"
+    text = "\n#### Gates\n\n" + row(["gate", "variant", "value", "outcome", ""]) + "|:---|:---|---:|:---|:---|\n"
     for gate in record.gates[:MAX_ROWS]:
         outcome = _MARKS.get(gate.outcome, "❔ undecided")
         detail = span(gate.detail, 120) if gate.detail else ""
-        text += _row([span(gate.rule, 120), span(gate.variant, 60), gate_value(gate), outcome, detail])
+        text += row([span(gate.rule, 120), span(gate.variant, 60), gate_value(gate), outcome, detail])
     hidden = len(record.gates) - MAX_ROWS
     return text + (f"\n{plural(hidden, 'more gate')}.\n" if hidden > 0 else "")
 

@@ -7,7 +7,8 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llmops.aggregate import FAILED, Aggregate
+from llmops.aggregate import Aggregate
+from llmops.columns import FAILED
 from llmops.stats.descriptive import mean, quantile
 from llmops.types import MetricInfo, Results, RunRecord, Usage, VariantInfo
 
@@ -122,7 +123,7 @@ def summarize(record: RunRecord, results: Results, aggregate: Aggregate | None =
     Memory grows by some hundred bytes a case, not with the size of outputs.
     """
     if aggregate is None:
-        aggregate = Aggregate([info.name for info in record.metrics])
+        aggregate = Aggregate.of(record)
         for result in results:
             aggregate.add(result)
     known = {info.name: info for info in record.variants}

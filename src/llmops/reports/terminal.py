@@ -12,6 +12,7 @@ from llmops.reports.plain import encodable, printable
 from llmops.reports.selection import worth_reading
 from llmops.reports.summary import MetricSummary, Summary, summarize
 from llmops.reports.terminal_cases import case_lines
+from llmops.reports.terminal_comparison import print_comparisons
 from llmops.reports.terminal_variants import print_variants
 from llmops.types import GateOutcome, Results, RunRecord
 
@@ -54,8 +55,10 @@ def print_report(
     summary = summarize(record, results, aggregate)
     for line in _head(summary):
         console.print(line)
-    console.print()
-    print_variants(summary, console)
+    print_comparisons(record, console)
+    if _has_answers(summary):
+        console.print()
+        print_variants(summary, console)
     said = _notes(summary)
     if said:
         console.print()
@@ -72,7 +75,7 @@ def print_report(
         console.print()
         console.print(Rule(Text("Gates", style="bold"), align="left", style="dim"))
     for gate in record.gates:
-        console.print(_gate(gate))
+        console.print(gate_line(gate))
     _print_next(record, console, saved)
 
 
@@ -83,7 +86,7 @@ def _head(summary: Summary) -> list[Text]:
     title = Text(printable(record.suite, 200, one_line=True) or "run", style="bold")
     if record.dataset:
         title.append(f"  {printable(record.dataset, 200, one_line=True)}", style="not bold dim")
-    facts = [plural(summary.cases, "case"), plural(len(summary.variants), "variant")]
+    facts = [plural(summary.cases, "case"), plural(len(summary.variants), "variant")] if _has_answers(summary) else []
     if record.repeats > 1:
         facts.append(plural(record.repeats, "repeat"))
     if duration(record):
@@ -92,6 +95,11 @@ def _head(summary: Summary) -> list[Text]:
     note = Text(printable(lacking or record.note, 600, one_line=True), style="yellow")
     lines = [title, Text("INCOMPLETE  ", style="bold yellow").append_text(note) if lacking else note]
     return [line for line in (*lines, Text(" · ".join(facts))) if line]
+
+
+def _has_answers(summary: Summary) -> bool:
+    """False for a comparison of nothing but scores, which has no figures of variants."""
+    return bool(summary.answers) or not summary.record.comparisons
 
 
 def _notes(summary: Summary) -> list[str]:
@@ -120,7 +128,8 @@ def _unscored(metric: MetricSummary) -> str:
     return f"{plural(metric.unscored, 'case')} unscored: {reasons}"
 
 
-def _gate(gate: GateOutcome) -> Text:
+def gate_line(gate: GateOutcome) -> Text:
+    """A gate on one line: outcome, rule, variant, value, detail."""
     from rich.text import Text
 
     mark, colour = _MARKS.get(gate.outcome, _MARKS["undecided"])
