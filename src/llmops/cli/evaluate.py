@@ -1,35 +1,21 @@
-"""`llmops eval` and `llmops score`."""
+"""`llmops eval`."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from llmops.cli.finishing import Outputs, Store, finish, prints_on_stderr, show
 from llmops.cli.outputs import Reports, check_output
-from llmops.cli.terminal import AsJson, out, print_json, say
+from llmops.cli.terminal import AsJson, print_json, say
 from llmops.errors import InputError
 
 if TYPE_CHECKING:
     from llmops.evaluation import Evaluation, RunOptions
     from llmops.runs import Run
-
-Store = Annotated[str, typer.Option(help="Where runs are kept: a SQLite file or a PostgreSQL URL.", metavar="PATH|URL")]
-Outputs = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--output",
-        "-o",
-        help="Also write a report; .html .md .json .xml (JUnit) .csv. Repeatable.",
-        metavar="FILE",
-    ),
-]
 
 
 def evaluate(
@@ -54,6 +40,13 @@ def evaluate(
         str | None,
         typer.Option(help="Also run each prompt as of this git revision or label: the baseline.", metavar="REF"),
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Compare with a saved run: its id, latest, or an exported file.", metavar="RUN"),
+    ] = None,
+    early_stop: Annotated[
+        bool, typer.Option("--early-stop/--no-early-stop", help="End a comparison when its answer is clear.")
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Finish the latest run that didn't end.")] = False,
     run: Annotated[str, typer.Option(help="With --resume: which run.", metavar="RUN")] = "",
     retry_errors: Annotated[
@@ -85,10 +78,13 @@ def evaluate(
     from llmops.assembly import Selection
     from llmops.evaluation import RunOptions
 
-    for flag, ref in (("--changed", changed), ("--against", against)):
+    for flag, ref in (("--changed", changed), ("--against", against), ("--baseline", baseline)):
         if ref is not None and not ref.strip():
-            raise InputError(f"{flag} names no revision", hint="is the variable that holds it empty?")
-    narrowing = {"--only": only, "--sample": sample, "--variant": variant, "--changed": changed, "--against": against}
+            raise InputError(f"{flag} names nothing", hint="is the variable that holds it empty?")
+    narrowing = {
+        "--only": only, "--sample": sample, "--variant": variant, "--changed": changed, "--against": against,
+        "--baseline": baseline, "--no-early-stop": not early_stop,
+    }  # fmt: skip
     narrowed = next((flag for flag, value in narrowing.items() if value), "")
     _check_flags(record, replay, cache, refresh, resume, run, retry_errors, narrowed)
     for path in output or ():
@@ -97,44 +93,18 @@ def evaluate(
     options = RunOptions(
         selection, store or None, cache, refresh, record, replay, max_requests, max_tokens, None, retry_errors
     )
-    with _prints_on_stderr():
+    with prints_on_stderr():
         if resume:
             evaluations = _resumed(suites or [], options, run, set_ or [])
         else:
-            evaluations = _fresh(_chosen(suites or [], changed or "", set_ or []), options, set_ or [], against or "")
+            chosen = _chosen(suites or [], changed or "", set_ or [])
+            evaluations = _fresh(chosen, options, set_ or [], Compared(against or "", baseline or "", early_stop))
     if dry_run:
         _dry_run(evaluations, as_json)
         return
     reports = Reports(output or [], named=len(suites or []) > 1)
     reports.check_names([evaluation.suite.name for evaluation in evaluations])
-    _finish(_run_all(evaluations, reports, quiet=quiet or as_json, as_json=as_json), as_json)
-
-
-def score(
-    run: Annotated[str, typer.Argument(help="A run: id, start of an id, latest, or an exported file.", metavar="RUN")],
-    suite: Annotated[Path, typer.Option(help="The suite whose metrics and gates to use.", metavar="SUITE")],
-    output: Outputs = None,
-    store: Store = "",
-    as_json: AsJson = False,
-) -> None:
-    """Score a saved run again with a suite's metrics, without asking any model."""
-    from llmops import sdk
-
-    for path in output or ():
-        check_output(path)
-    with _prints_on_stderr():
-        scored = sdk.score_run(run, suite, store=store or None)
-    if not as_json:
-        _show(scored)
-    Reports(output or [], named=False).write(scored)
-    _finish([scored], as_json)
-
-
-@contextlib.contextmanager
-def _prints_on_stderr() -> Iterator[None]:
-    """What a user's code prints goes to stderr: stdout holds results, perhaps as JSON."""
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+    finish(_run_all(evaluations, reports, quiet=quiet or as_json, as_json=as_json), as_json)
 
 
 def _check_flags(
@@ -172,23 +142,31 @@ def _chosen(suites: list[Path], changed: str, overrides: list[str]) -> list[Path
     return chosen
 
 
-def _fresh(suites: list[Path], options: RunOptions, overrides: list[str], against: str) -> list[Evaluation]:
+class Compared(NamedTuple):
+    """What the suites' variants are compared with, and whether a clear answer ends the run."""
+
+    against: str
+    baseline: str
+    early_stop: bool
+
+
+def _fresh(suites: list[Path], options: RunOptions, overrides: list[str], compared: Compared) -> list[Evaluation]:
+    from llmops import sdk
     from llmops.evals.suite import load_suite
     from llmops.evaluation import Evaluation
 
     loaded = [load_suite(path, overrides=overrides) for path in suites]
-    if against:
-        from llmops.against import with_counterparts
-
-        pairs = [with_counterparts(suite, against) for suite in loaded]
-        loaded = [pair.suite for pair in pairs]
-        for note in dict.fromkeys(note for pair in pairs for note in pair.notes):
-            say(note)
-    return [Evaluation(suite, options) for suite in loaded]
+    prepared = [
+        sdk.compared_with(suite, compared.against, compared.baseline, compared.early_stop, store=options.store)
+        for suite in loaded
+    ]
+    for note in dict.fromkeys(note for _, notes in prepared for note in notes):
+        say(note)
+    return [Evaluation(suite, options) for suite, _ in prepared]
 
 
 def _resumed(suites: list[Path], options: RunOptions, reference: str, overrides: list[str]) -> list[Evaluation]:
-    from llmops.evaluation import resumable
+    from llmops.resuming import resumable
 
     if len(suites) > 1:
         raise InputError("--resume finishes one run", hint="name one suite, or --run RUN")
@@ -215,75 +193,14 @@ def _run_all(evaluations: list[Evaluation], reports: Reports, *, quiet: bool, as
         evaluation.check_ready()
     runs = []
     for evaluation in evaluations:
-        with shown(evaluation.counters, quiet=quiet), _prints_on_stderr():
+        with shown(evaluation.counters, quiet=quiet), prints_on_stderr():
             finished = evaluation.run()
         if not quiet and not sys.stderr.isatty():
             say(f"{evaluation.suite.name}: {describe(evaluation.counters)}")
         runs.append(finished)
         if not as_json:
-            _show(finished, evaluation)
+            show(finished, evaluation)
         reports.write(finished)
         if finished.record.status == "interrupted":
             break
     return runs
-
-
-def _show(run: Run, evaluation: Evaluation | None = None) -> None:
-    from llmops.reports.terminal import print_report
-
-    try:
-        print_report(run.record, run.results, out(), aggregate=run.aggregate, saved=_elsewhere(evaluation))
-        sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # `| head` (rich exits): the exit code still tells what the gates said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    if run.record.status in ("interrupted", "stopped") and evaluation is not None:
-        say(f"{run.record.status}: finish it with  {_resume_command(run, evaluation)}")
-    _say_what_failed(run, evaluation)
-
-
-def _elsewhere(evaluation: Evaluation | None) -> str:
-    """The store to name in commands: none when they find it by themselves from this folder."""
-    from llmops.config import store_location
-    from llmops.sdk import masked
-
-    if evaluation is None or store_location(None) == evaluation.location:
-        return ""
-    return shlex.quote(masked(evaluation.location))
-
-
-def _resume_command(run: Run, evaluation: Evaluation) -> str:
-    words = ["llmops", "eval", str(evaluation.suite.path or ""), "--resume", "--run", run.record.id]
-    if elsewhere := _elsewhere(evaluation):
-        words += ["--store", elsewhere]
-    return shlex.join(word for word in words if word)
-
-
-def _say_what_failed(run: Run, evaluation: Evaluation | None) -> None:
-    from llmops.reports.plain import printable
-    from llmops.runs import too_many_errors
-
-    for variant in too_many_errors(run.record, run.aggregate):
-        share = run.aggregate.error_share(variant)
-        last = evaluation.counters.last_error if evaluation is not None else ""
-        because = f" ({printable(last, 200, one_line=True)})" if last else ""
-        hint = 'a gate such as "errors <= 5%" says how many are acceptable'
-        say(f"{run.record.suite}, {variant}: {share:.0%} of the cases failed{because}, so this is no pass; {hint}")
-
-
-def _finish(runs: list[Run], as_json: bool) -> None:
-    if as_json:
-        print_json({"runs": [_machine(run) for run in runs], "exit_code": worst(runs)})
-    raise typer.Exit(worst(runs))
-
-
-def worst(runs: list[Run]) -> int:
-    """One exit code for several runs: what failed first, then gates, then doubt."""
-    codes = {run.exit_code for run in runs}
-    return next((code for code in (130, 4, 2, 1, 3) if code in codes), 0)
-
-
-def _machine(run: Run) -> dict[str, Any]:
-    import json
-
-    report: dict[str, Any] = json.loads(run.render("json"))
-    return {**report, "exit_code": run.exit_code}

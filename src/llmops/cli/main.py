@@ -10,17 +10,23 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from llmops.cli import (
+    bisect,
     cache,
+    ci,
+    compare,
     data,
     db,
     evaluate,
     init,
+    judge,
+    plan,
     prompt,
     prompt_check,
     prompt_release,
     prompt_render,
     reports,
     runs,
+    score,
 )
 from llmops.cli.terminal import harmless
 from llmops.errors import EXIT_BACKEND_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED, LlmopsError
@@ -52,13 +58,18 @@ prompts.command("import")(prompt_check.import_prompts)
 prompts.command("export")(prompt_check.export)
 app.command("init")(init.init)
 app.command("eval")(evaluate.evaluate)
-app.command("score")(evaluate.score)
+app.command("score")(score.score)
+app.command("compare")(compare.compare)
+app.command("bisect")(bisect.bisect)
 app.command("report")(reports.report)
+app.command("plan")(plan.plan)
 app.add_typer(runs.app, name="runs")
 app.add_typer(prompts, name="prompt")
 app.add_typer(data.app, name="data")
+app.add_typer(judge.app, name="judge")
 app.add_typer(cache.app, name="cache")
 app.add_typer(db.app, name="db")
+app.add_typer(ci.app, name="ci")
 
 
 def _version(wanted: bool) -> None:

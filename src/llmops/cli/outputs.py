@@ -11,6 +11,7 @@ from llmops.cli.terminal import say
 from llmops.errors import InputError
 
 if TYPE_CHECKING:
+    from llmops.cli.reports import Shown
     from llmops.runs import Run
 
 
@@ -48,10 +49,11 @@ class Reports:
     def write(self, run: Run) -> None:
         for path in self.paths:
             target = path.with_name(f"{path.stem}-{run.record.suite}{path.suffix}") if self.named else path
-            _write(target, run)
+            write_report(target, run)
 
 
-def _write(path: Path, run: Run) -> None:
+def write_report(path: Path, run: Shown) -> None:
+    """One report file, whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda write: render_to(report_format(path), run, write))
     say(f"wrote {path}")

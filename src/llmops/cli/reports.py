@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -17,7 +17,7 @@ from llmops.cli.terminal import AsJson, out, say
 from llmops.errors import InputError, LlmopsError, StoreError
 
 if TYPE_CHECKING:
-    from llmops.runs import Run
+    from llmops.types import Results, RunRecord
 
 BY_SUFFIX = {
     ".html": "html",
@@ -36,7 +36,7 @@ def report(
     ] = "latest",
     as_format: Annotated[
         str | None,
-        typer.Option("--as", metavar="FORMAT", help="terminal, markdown, html, json, junit or csv."),
+        typer.Option("--as", metavar="FORMAT", help="terminal, markdown, html, json, junit, csv or github."),
     ] = None,
     to: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write to a file; its suffix can say the format.")
@@ -142,7 +142,17 @@ def _format(as_format: str | None, to: Path | None, as_json: bool) -> str:
     return asked or str(by_suffix)
 
 
-def render_to(name: str, run: Run, write: Callable[[str], object]) -> None:
+class Shown(Protocol):
+    """What a report is made of: a run, or a comparison of two."""
+
+    @property
+    def record(self) -> RunRecord: ...
+
+    @property
+    def results(self) -> Results: ...
+
+
+def render_to(name: str, run: Shown, write: Callable[[str], object]) -> None:
     from llmops.reports.rendering import render
 
     render(name, run.record, run.results, write=write)
