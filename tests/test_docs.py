@@ -20,7 +20,8 @@ PAGES = [
     *ROOT.glob("examples/*/README.md"),
 ]
 # What needs the network, a package index, a model server, or this repository's history.
-FOLDERS = {"docs/prompts.md": "examples/prompts"}  # pages whose commands run in an example's folder
+# Pages whose commands run in the folder of an example.
+FOLDERS = dict.fromkeys(("docs/prompts.md", "docs/bisect.md"), "examples/prompts")
 NOT_RUN = ("pip install", "python -m venv", "pytest", "make ", "--changed", "cd ", "vllm ")
 
 

@@ -32,16 +32,20 @@ class Commit:
     files: dict[str, Change]
 
 
-def log(folder: Path, names: Sequence[str], *, follow: bool = False, limit: int | None = None) -> list[Commit]:
+def log(
+    folder: Path, names: Sequence[str], *, follow: bool = False, limit: int | None = None, line: str = ""
+) -> list[Commit]:
     """Commits that touched any of the files or folders `names`, newest first, children before their parents.
 
-    Names start at the top of the repository that `folder` is in. `follow` goes past renames, for one name. Raises
-    `InputError` when there is no git or no repository.
+    Names start at the top of the repository that `folder` is in; without any, all files count. `follow` goes past
+    renames, for one name. `line` (a commit, or `older..newer`) takes only first parents from there: a merge is one
+    commit with all that it brought, and a renamed file is one deleted and one added. Raises `InputError` when there
+    is no git or no repository.
     """
     at = git.existing(folder)
     if not git.has_commit(at):
         return []
-    asked = ["--follow"] if follow else ["--date-order"]
+    asked = [line, "--first-parent", "-m", "--no-renames"] if line else ["--follow" if follow else "--date-order"]
     asked += [f"--max-count={limit}"] if limit is not None else []
     said = git.text(
         at, "log", "-z", "--raw", "--no-abbrev", "-O/dev/null", "--no-ext-diff", "--no-color", "--encoding=UTF-8",
