@@ -1,0 +1,1 @@
+"""What continuous integration does with a run: comments on pull requests, checks, annotations."""
