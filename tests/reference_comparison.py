@@ -197,7 +197,7 @@ def needed(
         return None
     variance = float(np.var(gains, ddof=1))
     if single:
-        differ = (sum(d != 0 for d in gains) + 2) / (len(gains) + 2)
+        differ = max(sum(d != 0 for d in gains) / len(gains), 2 / (len(gains) + 2))
         variance = max(max(differ, margin / span) * span**2 - margin**2, 0.0)
     exact = power_factor(alpha) ** 2 * variance / margin**2 * deff
     least = MIN_CASES["binary"] if method == "tango" else floor_for(margin, span, alpha)

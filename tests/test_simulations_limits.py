@@ -179,16 +179,15 @@ def test_rare_rises_that_make_up_for_many_small_falls(cases: int, most: float, f
     assert found.regressed <= most + three_se(most)
 
 
-@pytest.mark.parametrize(("labelled", "most"), [(50, 0.10), *[(30, 0.22), (100, 0.11), (200, 0.065)] * EVERYTHING])
+@pytest.mark.parametrize(("labelled", "most"), [(50, 0.09), *[(30, 0.01), (100, 0.05), (200, 0.045)] * EVERYTHING])
 def test_labels_in_which_hardly_any_case_differs(labelled: int, most: float, figures: Figures) -> None:
-    """5 % of the cases differ, all for the worse: few labelled pairs show it, and the corrected interval has no bound
-    for what they didn't show."""
+    """5 % of the cases differ, all for the worse: few labelled pairs show it, and the skew-safe bound covers the rest."""
     covered, red, green, improved = judge_rates(labelled, 0.05, FAIR, share=0.05)
     figures.add(JUDGED, "fair, 5 % of cases differ", labelled, -0.05, covered, red, green, improved)
     assert green <= most + three_se(most)
 
 
-@pytest.mark.parametrize(("repeats", "most"), [(2, 0.055), *[(5, 0.045)] * EVERYTHING])
+@pytest.mark.parametrize(("repeats", "most"), [(2, 0.025), *[(5, 0.03)] * EVERYTHING])
 def test_fixed_cases_of_which_few_vary(repeats: int, most: float, figures: Figures) -> None:
     """18 of 20 cases always pass: two repeats of the others are little to know their variance by."""
     chances = np.array([1.0] * 18 + [0.4, 0.6])

@@ -33,7 +33,10 @@ def test_beta_cdf(a, b, sigmas):
 @settings(deadline=None, max_examples=300)
 @given(a=shapes, b=shapes, q=probabilities)
 def test_beta_quantile(a, b, q):
-    same(special.beta_quantile(q, a, b), scipy.special.betaincinv(a, b, q))
+    # scipy's own quantile loses digits for some shapes: 0.5000000000014853 where one half is exact.
+    assert special.beta_quantile(q, a, b) == pytest.approx(
+        float(scipy.special.betaincinv(a, b, q)), rel=1e-11, abs=1e-300
+    )
 
 
 @settings(deadline=None, max_examples=300)

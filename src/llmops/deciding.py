@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,12 @@ from llmops.evals.comparison_rules import (
     parse_comparison_gate,
 )
 from llmops.evals.gating import Gate, decide, is_beyond, parse_gate
-from llmops.types import Comparison, GateOutcome, MetricInfo, RunRecord, Stopping
+from llmops.types import Comparison, GateOutcome, MetricComparison, MetricInfo, RunRecord, Stopping
 
 if TYPE_CHECKING:
     from llmops.evals.comparisons import LabelsFor
 
+SENT = ("content_id", "backend", "model", "parameters", "variables")  # what decides a prompt variant's requests
 EVERY_METRIC = "no-regression"  # the gate of a comparison with what was there before, when the suite names none
 
 
@@ -35,6 +36,7 @@ class Rules:
     comparison_gates: tuple[ComparisonGate, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     settings: ComparisonSettings = field(default_factory=ComparisonSettings)
+    identical: frozenset[str] = frozenset()  # candidates that send just what their baselines send
 
     @property
     def staged(self) -> bool:
@@ -105,7 +107,19 @@ def rules_of(record: RunRecord) -> Rules:
     rules = config.get("gates") or [gate.rule for gate in record.gates]
     ran = [rule for rule in dict.fromkeys(rules) if _variant_of(rule) in ("", *everyone)]
     gates, comparison_gates = parse_rules([(rule, "") for rule in ran], record.metrics, everyone)
-    return Rules(record.metrics, candidates, gates, comparison_gates, pairs_of(record), settings_of(config))
+    pairs, settings = pairs_of(record), settings_of(config)
+    return Rules(record.metrics, candidates, gates, comparison_gates, pairs, settings, _identical(record, pairs))
+
+
+def _identical(record: RunRecord, pairs: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Candidates whose prompt, backend and parameters are their baseline's: every request of theirs is the same."""
+    infos = {info.name: info for info in record.variants}
+    return frozenset(
+        candidate
+        for candidate, baseline in pairs
+        if infos[candidate].kind == infos[baseline].kind == "prompt"
+        and all(infos[candidate].details.get(key) == infos[baseline].details.get(key) for key in SENT)
+    )
 
 
 def pairs_of(record: RunRecord) -> tuple[tuple[str, str], ...]:
@@ -175,6 +189,7 @@ def conclude(
 
     wanted = _wanted(rules, labels)
     comparisons = compare_all(wanted, aggregate, alpha=level.alpha, stopping=level.stopping)
+    comparisons = tuple(_settled(one) if one.candidate in rules.identical else one for one in comparisons)
     return comparisons, (*decide_comparisons(rules.comparison_gates, comparisons, rules.compared), *outcomes)
 
 
@@ -187,6 +202,7 @@ def is_clear(rules: Rules, aggregate: Aggregate, level: Level, *, labels: Labels
     from llmops.evals.comparisons import compare_all
 
     comparisons = compare_all(_wanted(rules, labels), aggregate, alpha=level.alpha, slices=False)
+    comparisons = tuple(_settled(one) if one.candidate in rules.identical else one for one in comparisons)
     guards = [(one.candidate, metric) for one in comparisons for metric in one.metrics if metric.guard]
     if any(metric.verdict == "regressed" for _, metric in guards):
         return True
@@ -197,6 +213,33 @@ def is_clear(rules: Rules, aggregate: Aggregate, level: Level, *, labels: Labels
     )
     alpha = rules.settings.alpha if level.alpha is None else level.alpha
     return bool(guards) and clear and all(is_beyond(gate, aggregate, rules.candidates, alpha) for gate in rules.gates)
+
+
+def _settled(comparison: Comparison) -> Comparison:
+    """Both sides sent the same, so nothing can differ and no number of cases is needed to say so."""
+    metrics = tuple(_same(one) if _is_tied(one) else one for one in comparison.metrics)
+    note = "prompt, model and parameters are the same on both sides: the same requests, the same answers"
+    return replace(comparison, metrics=metrics, notes=(note, *comparison.notes))
+
+
+def _is_tied(metric: MetricComparison) -> bool:
+    lost = metric.errors_a or metric.errors_b or metric.unscored
+    return bool(metric.n) and metric.diff == 0 and not metric.broke and not metric.fixed and not lost
+
+
+def _same(metric: MetricComparison) -> MetricComparison:
+    return replace(
+        metric,
+        ci=(0.0, 0.0),
+        p=1.0,
+        lo_safe=0.0,
+        method="same requests",
+        verdict="equivalent",
+        mde=None,
+        n_needed=None,
+        p_sign_flip=None,
+        why=(),
+    )
 
 
 def guarding_all(rules: Rules) -> Rules:

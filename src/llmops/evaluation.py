@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.assembly import Assembler, Selection
+from llmops.canary import Canary
 from llmops.config import load_config, store_location
 from llmops.correcting import Corrections, load_calibrations
 from llmops.datasets import Dataset
@@ -27,7 +28,7 @@ from llmops.runs import Run, open_saved
 from llmops.secrets import masked, masked_message, masked_override
 from llmops.stepping import Stepping
 from llmops.store.database import Store
-from llmops.types import Result, RunRecord, RunStatus
+from llmops.types import Result, Results, RunRecord, RunStatus
 
 RECENT = 50  # runs of a suite in which earlier ones of the same commit are looked for
 SAME = ("against", "baseline_run", "counterparts", "only", "sample", "variants")  # what makes runs alike
@@ -88,6 +89,7 @@ class Evaluation:
             stepping = Stepping(
                 rules, self._schedule(record, rules), Corrections(record, self.calibrations),
                 repeats=self.suite.repeats, max_repeats=self.suite.max_repeats,
+                canary=Canary(rules, self._canary_share, record.id),
             )  # fmt: skip
             stepping.resume(store.results(record.id) if done else ())
             status, note = self._drive(store, record, stepping, cache, done)
@@ -110,7 +112,15 @@ class Evaluation:
             and (one.environment.get("git") or {}).get("commit") == commit
             and all(one.config.get(key) == record.config.get(key) for key in SAME)
         ]
-        return stepping.pool(store.results(record.id), earlier) if earlier else 1
+        readable = [results for results in earlier if _is_readable(results)]
+        return stepping.pool(store.results(record.id), readable) if readable else 1
+
+    @property
+    def _canary_share(self) -> float:
+        """Only what the response cache gave can be out of date."""
+        options, suite = self.options, self.suite
+        cached = options.cache and not options.refresh and options.replay is None and options.record is None
+        return suite.comparison.canary if cached and not suite.baseline_run else 0.0
 
     def _schedule(self, record: RunRecord, rules: Rules) -> Schedule | None:
         """The blocks of a comparison that may end early; None when all cases run in any case."""
@@ -244,8 +254,7 @@ class Evaluation:
             done=done,
             resources=tuple(sent.backend for sent in assembly.backends),
             stages=stepping.stages,
-            more=None if self.suite.max_repeats <= self.suite.repeats else stepping.unsteady,
-            max_repeats=self.suite.max_repeats,
+            more=stepping.more,
         )
         try:
             with store.writer(record.id) as writer:
@@ -264,6 +273,16 @@ class Evaluation:
                 store.update_run(record.id, status=status, ended_at=now(), note=str(error))
             raise
         return status, runner.budget_note
+
+
+def _is_readable(results: Results) -> bool:
+    """True for a run that can be read to its end: a damaged one must not cost a run that was just paid for."""
+    try:
+        for _ in results:
+            pass
+    except (StoreError, InputError):
+        return False
+    return True
 
 
 def cache_path(root: Path) -> Path:

@@ -79,12 +79,12 @@ def read_run(source: Source, cases: Cases, variant: str, name: str, repeats: int
         found = [(number, row) for number, row in zip(numbers, rows, strict=True) if row.get("variant") == variant]
         if repeats is not None:
             found = [(n, row) for n, row in found if type(k := row.get("repeat", 0)) is int and k < repeats]
-        if not all(type(row.get(key)) is dict for _, row in found for key in _PARTS):
-            number = next(n for n, row in found if not all(type(row.get(k)) is dict for k in _PARTS))
+        parts: list[list[Any]] = [[row.get(key) for _, row in found] for key in _PARTS]
+        if any({*map(type, part)} - {dict} for part in parts):
+            number = next(n for n, row in found if not all(type(row.get(key)) is dict for key in _PARTS))
             raise InputError("not a result of a run", where=source.where(number))
-        places = [place_of(row["case"], number) for number, row in found]
-        outputs = [row["output"] for _, row in found]
-        scores = [row["scores"] for _, row in found]
+        cases_here, outputs, scores = parts
+        places = [place_of(case, number) for case, (number, _) in zip(cases_here, found, strict=True)]
         alike = not any(output.get("error") for output in outputs) and trials.add_alike(places, scores, "value")
         for place, (number, row) in zip(places, () if alike else found, strict=False):
             if row["output"].get("error"):
@@ -127,20 +127,21 @@ class Cases:
                 found = known(given)
                 if found is not None and row.get(group_key) == found[1]:
                     return found[0]
-            return self._new(given, row, source.where(number), key, group_key)
+            return self._new(given, row, source, number, key, group_key)
 
         return place
 
-    def _new(self, given: Any, row: Mapping[str, Any], where: str, key: str, group_key: str) -> int:
-        text = given if type(given) is str else _text(given, key, where)
+    def _new(self, given: Any, row: Mapping[str, Any], source: Source, number: int, key: str, group_key: str) -> int:
+        text = given if type(given) is str else _text(given, key, source.where(number))
         if not text:
-            raise InputError(f"{key} is empty", where=where, hint=_HINT)
+            raise InputError(f"{key} is empty", where=source.where(number), hint=_HINT)
         group, tags = row.get(group_key), row.get("tags") or []
         if tags and not (type(tags) is list and set(map(type, tags)) == {str}):
-            raise InputError("tags isn't a list of texts", where=where)
+            raise InputError("tags isn't a list of texts", where=source.where(number))
         case, before = self._case, self.into.total_cases
         case.id, case.tags = text, tuple(tags)
-        case.group = group if group is None or type(group) is str else _text(group, group_key, where)
+        named = group is None or type(group) is str
+        case.group = group if named else _text(group, group_key, source.where(number))
         place = self.into.place(cast("Case", case))
         if place < before and case.group is not None:
             self.regroup(place, case.group)

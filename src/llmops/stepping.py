@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from llmops.aggregate import Aggregate
+from llmops.canary import Canary
 from llmops.correcting import Corrections
 from llmops.deciding import Level, Rules, conclude, is_clear
+from llmops.evals.runner import Round
 from llmops.evals.staging import Placed, Schedule, Stages
 from llmops.types import Comparison, GateOutcome, MetricComparison, Result, Results
 
@@ -23,9 +25,18 @@ class Stepping:
     """
 
     def __init__(
-        self, rules: Rules, schedule: Schedule | None, corrections: Corrections, *, repeats: int, max_repeats: int
+        self,
+        rules: Rules,
+        schedule: Schedule | None,
+        corrections: Corrections,
+        *,
+        repeats: int,
+        max_repeats: int,
+        canary: Canary | None = None,
     ) -> None:
         self.rules = rules
+        self._canary = Canary(rules, 0.0, "") if canary is None else canary
+        self._max_repeats = max_repeats
         self.aggregate = Aggregate([info.name for info in rules.metrics])
         self.schedule = schedule if schedule is not None and len(schedule.blocks) > 1 else None
         self._corrections = corrections
@@ -49,6 +60,7 @@ class Stepping:
         """Count a finished trial."""
         if self._corrections:
             self._corrections.see(result)
+        self._canary.see(result, position)
         if self._all is not None:
             self._all.add(result)
             self._cases.setdefault(result.case.id, (position, result.case))
@@ -66,6 +78,12 @@ class Stepping:
             return Level()
         look = self._look if finished else 0
         return Level(self.schedule.levels[look], self.schedule.stopping(look) if finished else None)
+
+    def more(self) -> Iterator[Round]:
+        """What to ask when every case has its answers: unsteady cases again, and some of the cached ones."""
+        if self._all is not None:
+            yield Round(self.unsteady(), range(self._repeats, self._max_repeats))
+        yield from self._canary.rounds()
 
     def unsteady(self) -> tuple[Placed, ...]:
         """The cases worth more answers: those that changed, and those at the threshold of a gate."""
@@ -102,6 +120,7 @@ class Stepping:
     def _told(self, comparison: Comparison) -> Comparison:
         pooled = self._pooled
         notes = [*comparison.notes, *self._corrections.notes(comparison.candidate, comparison.baseline)]
+        notes += self._canary.notes(comparison.candidate)
         if pooled > 1:
             notes.append(f"run {pooled} of the same commit and cases: all {pooled} are pooled")
         metrics = comparison.metrics

@@ -199,8 +199,8 @@ def _needed(made: Measured, margin: float, settings: ComparisonSettings) -> int 
         return None
     if made.flips:
         drop = margin / span
-        share = (np.count_nonzero(gains) + 2) / (len(gains) + 2)
-        variance = binary_variance(min(1.0, max(share, drop)), drop)
+        share = np.count_nonzero(gains) / len(gains)  # where none differs, no more can be said than that few do
+        variance = binary_variance(min(1.0, max(share, drop, 2 / (len(gains) + 2))), drop)
     else:
         variance, drop = float(gains.var(ddof=1)), margin
     wanted = cases_needed(variance, drop, settings.alpha, settings.power, found.design_effect) if variance > 0 else 1

@@ -38,7 +38,8 @@ class ComparisonSettings:
     """How candidates are compared: `alpha` two-sided; `margin` as written, for metrics whose gate names none.
 
     `population` is `sample` when the cases stand for more of their kind, `fixed` when only these count (which needs
-    repeats). `early_stop` ends a run whose guard metrics all have a verdict, at one of at most `looks` looks.
+    repeats). `early_stop` ends a run whose guard metrics all have a verdict, at one of at most `looks` looks. `canary`
+    is the share of a baseline's cached answers that is asked again.
     """
 
     alpha: float = 0.05
@@ -47,6 +48,7 @@ class ComparisonSettings:
     population: Literal["sample", "fixed"] = "sample"
     early_stop: bool = True
     looks: int = 10
+    canary: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from llmops.evals.comparison_rules import ComparisonSettings
 from llmops.stats.clusters import clustered_t
 from llmops.stats.paired import binary_interval, paired_t, sign_flip_p, skew_safe_bound
 from llmops.stats.planning import binary_se
-from llmops.stats.special import normal_quantile
+from llmops.stats.special import t_quantile, t_tail
 from llmops.types import MetricInfo, MetricKind
 
 MIN_BINARY, MIN_CASES, MIN_GROUPS = 10, 20, 6
@@ -29,13 +29,21 @@ Numbers = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Variance of a mean difference, estimated from repeats, with Welch–Satterthwaite degrees of freedom."""
+
+    variance: float
+    df: float
+
+
 @dataclass(frozen=True)
 class Paired:
     """Scores of two sides by case: `a` the baseline's, `b` the candidate's, repeats averaged, none of them NaN.
 
     `groups` are codes of clusters, None when every case is its own. `errors_a` and `errors_b` count cases with a
     failed answer, which scored the worst value; `failed_a` and `failed_b` are the shares of answers that failed.
-    `noise` is the variance that the answers' own randomness gives the mean difference, None without repeats.
+    `noise` is what the answers' own randomness does to the mean difference, None without repeats.
     `places` say where the cases stand in the table they are from.
     """
 
@@ -49,7 +57,7 @@ class Paired:
     failed_b: float = 0.0
     unscored_a: int = 0
     unscored_b: int = 0
-    noise: float | None = None
+    noise: Noise | None = None
     places: Codes | None = None
 
     @property
@@ -234,15 +242,17 @@ def _with_width(found: Estimate, span: float) -> Estimate:
 def _fixed(gains: Numbers, pairs: Paired, alpha: float) -> Estimate:
     """Only the answers' own randomness counts: did this very set of cases get worse?"""
     mean, size = float(gains.mean()), len(gains)
-    if pairs.noise is None:
+    noise = pairs.noise
+    if noise is None or noise.variance <= 0:
         few = "population: fixed needs repeats of every case"
+        if noise is not None:
+            few = "no repeat differs from another, so how much answers vary isn't known"
         return Estimate(mean, math.inf, -math.inf, math.inf, 1.0, -math.inf, "fixed cases", too_few=few)
-    se = math.sqrt(pairs.noise)
-    z = normal_quantile(1 - alpha / 2)
-    p = math.erfc(abs(mean) / se / math.sqrt(2)) if se > 0 else float(mean == 0)
-    few = _too_few(size, False)
+    se = math.sqrt(noise.variance)
+    width = t_quantile(1 - alpha / 2, noise.df) * se
+    p, few = 2 * t_tail(abs(mean) / se, noise.df), _too_few(size, False)
     return Estimate(
-        mean, se, mean - z * se, mean + z * se, p, mean - z * se, "fixed cases, answers' variance", too_few=few
+        mean, se, mean - width, mean + width, p, mean - width, "fixed cases, answers' variance", too_few=few
     )
 
 
@@ -251,5 +261,8 @@ def _prediction_powered(unlabelled: Numbers, human: Numbers, judge: Numbers, spa
 
     found = ppi(human, judge, unlabelled, alpha)
     method = f"prediction-powered (PPI++), {found.labelled} labelled pairs"
-    safe = found.lo if found.se > 0 else min(found.lo, skew_safe_bound(human, span, alpha))
+    # What the labels never showed can still be there: the bound of the errors they correct, as of any other scores.
+    seen = found.weight * float(unlabelled.mean()) if len(unlabelled) else 0.0
+    safe = seen + skew_safe_bound(human - found.weight * judge, span * (1 + found.weight), alpha)
+    safe = min(found.lo, safe)
     return _with_width(Estimate(found.mean, found.se, found.lo, found.hi, found.p, safe, method), span)

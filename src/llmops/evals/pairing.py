@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from llmops.aggregate import Aggregate
 from llmops.evals.comparison_rules import MEASURES
-from llmops.evals.estimates import Codes, Numbers, Paired, clusters
+from llmops.evals.estimates import Codes, Noise, Numbers, Paired, clusters
 from llmops.types import MetricInfo, MetricKind
 
 
@@ -127,16 +128,17 @@ def _worst(info: MetricInfo, sides: Sequence[_Side], kind: MetricKind | None) ->
     return (max(found) if lower else min(found)) if found else 0.0
 
 
-def _noise(sides: Sequence[_Side], places: Any) -> float | None:
-    """Variance of the mean difference from the answers' randomness alone; None unless every case has repeats."""
-    total = 0.0
+def _noise(sides: Sequence[_Side], places: Any) -> Noise | None:
+    """What the answers' randomness alone does to the mean difference; None unless every case has repeats."""
+    total = weighed = 0.0
     for side in sides:
         counts, sums = side.counts[places], side.sums[places]
         if not len(counts) or counts.min() < 2:
             return None
         spread = np.maximum(side.squares[places] - sums * sums / counts, 0) / (counts - 1)
         total += float((spread / counts).sum())
-    return total / len(places) ** 2
+        weighed += float((spread * spread / (counts * counts * (counts - 1))).sum())
+    return Noise(total / len(places) ** 2, total * total / weighed if weighed else math.inf)
 
 
 def _measured(aggregate: Aggregate, variant: str, name: str) -> Numbers:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from llmops.types import Case, Failure, Metric, Output, Result, RunStatus, Sampl
 
 FLUSH_EVERY_S = 0.02
 Key = tuple[str, str, int]
+Trials = Iterator[tuple[int, Trial]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,16 @@ class Entrant:
     name: str
     variant: Variant
     sends_itself: bool
+
+
+@dataclass(frozen=True)
+class Round:
+    """More answers: to which cases and repeats, of which variants (None: all), for whom (None: the run)."""
+
+    cases: tuple[Placed, ...]
+    repeats: range
+    entrants: frozenset[str] | None = None
+    take: Callable[[Result], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +61,7 @@ class Plan:
     total: int = 0
     done: frozenset[Key] | set[Key] = frozenset()
     resources: tuple[object, ...] = ()  # closed at the end when they have `aclose`
-    more: Callable[[], tuple[Placed, ...]] | None = None  # at the end: cases that get answers up to `max_repeats`
-    max_repeats: int = 0
+    more: Callable[[], Iterable[Round]] | None = None  # what else to ask when all cases have their answers
     stages: Stages | None = None  # cases in blocks, after each of which the run may end; in place of `cases`
 
 
@@ -109,11 +119,8 @@ class Runner:
         flusher = asyncio.create_task(self._flush_cache())
         try:
             await self._run_stages()
-            if self.plan.more is not None and not self._is_over():
-                again, repeats = self.plan.more(), range(self.plan.repeats, self.plan.max_repeats)
-                left = sum(1 for one in self.plan.entrants for _ in self._trials(one, again, repeats))
-                self._counters.total = self._counters.done + left
-                await self._run_cases(functools.partial(iter, again), repeats)
+            for one in self.plan.more() if self.plan.more is not None and not self._is_over() else ():
+                await self._run_round(one)
         finally:
             flusher.cancel()
             await asyncio.gather(flusher, return_exceptions=True)
@@ -134,11 +141,24 @@ class Runner:
             if self._is_over() or stages.ended(look):
                 return
 
-    async def _run_cases(self, cases: Callable[[], Iterator[Placed]], repeats: range | None = None) -> None:
+    async def _run_round(self, more: Round) -> None:
+        if self._is_over():
+            return
+        chosen = [one for one in self.plan.entrants if more.entrants is None or one.name in more.entrants]
+        left = sum(1 for one in chosen for _ in self._trials(one, more.cases, more.repeats))
+        self._counters.total = self._counters.done + left
+        trials = [(one, self._trials(one, more.cases, more.repeats)) for one in chosen]
+        await self._run_trials(trials, more.take)
+
+    async def _run_cases(self, cases: Callable[[], Iterator[Placed]]) -> None:
         """Every variant on these cases, at the same time, each with a pass of its own."""
-        wanted = range(self.plan.repeats) if repeats is None else repeats
-        passes = [(one, self._trials(one, cases(), wanted)) for one in self.plan.entrants]
-        workers = [asyncio.create_task(w) for one, trials in passes for w in self._workers(one, trials)]
+        repeats = range(self.plan.repeats)
+        await self._run_trials([(one, self._trials(one, cases(), repeats)) for one in self.plan.entrants])
+
+    async def _run_trials(
+        self, passes: Sequence[tuple[Entrant, Trials]], take: Callable[[Result], None] | None = None
+    ) -> None:
+        workers = [asyncio.create_task(w) for one, trials in passes for w in self._workers(one, trials, take)]
         try:
             await self._until_done(workers)
         finally:
@@ -160,15 +180,17 @@ class Runner:
             ended.cancel()
             await asyncio.gather(work, ended, return_exceptions=True)
 
-    def _workers(self, entrant: Entrant, trials: Iterator[tuple[int, Trial]]) -> Iterator[Coroutine[Any, Any, None]]:
+    def _workers(
+        self, entrant: Entrant, trials: Trials, take: Callable[[Result], None] | None
+    ) -> Iterator[Coroutine[Any, Any, None]]:
         limits = self.plan.limits
         sender = None
         if not entrant.sends_itself:
             sender = self._senders.setdefault(entrant.name, Sender(within(limits, entrant.variant)))
         for _ in range(min(limits.concurrency, max(1, self.plan.total))):
-            yield self._work(entrant, trials, sender)
+            yield self._work(entrant, trials, sender, take)
 
-    def _trials(self, entrant: Entrant, cases: Iterable[Placed], repeats: range) -> Iterator[tuple[int, Trial]]:
+    def _trials(self, entrant: Entrant, cases: Iterable[Placed], repeats: range) -> Trials:
         done, covers = self.plan.done, getattr(entrant.variant, "covers", None)
         for position, case in cases:
             for repeat in repeats:
@@ -176,14 +198,16 @@ class Runner:
                 if (entrant.name, case.id, repeat) not in done and (covers is None or covers(trial)):
                     yield position, trial
 
-    async def _work(self, entrant: Entrant, trials: Iterator[tuple[int, Trial]], sender: Sender | None) -> None:
+    async def _work(
+        self, entrant: Entrant, trials: Trials, sender: Sender | None, take: Callable[[Result], None] | None
+    ) -> None:
         for position, trial in trials:
             try:
                 output = await self._answer(entrant, trial, sender)
                 if self._is_over():  # a pipeline may have swallowed the cancellation
                     return
                 scores = await score_sample(self.plan.metrics, Sample(trial.case, output))
-                self._record(Result(entrant.name, trial.case, output, trial.repeat, scores), position)
+                self._record(Result(entrant.name, trial.case, output, trial.repeat, scores), position, take)
             except BudgetExceededError as error:
                 self.budget_note = str(error)
                 self._end("stopped")
@@ -227,8 +251,11 @@ class Runner:
             raise meter.stopped
         return metered(output, meter, time.perf_counter() - began)
 
-    def _record(self, result: Result, position: int) -> None:
-        self._write(result, position)
+    def _record(self, result: Result, position: int, take: Callable[[Result], None] | None) -> None:
+        if take is not None:
+            take(result)
+        else:
+            self._write(result, position)
         counters, output = self._counters, result.output
         counters.done += 1
         counters.cached += output.cached

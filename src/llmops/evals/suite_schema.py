@@ -45,6 +45,13 @@ def _margin(value: Any) -> Any:
     return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
+def _share(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().endswith("%"):
+        with contextlib.suppress(ValueError):
+            return float(value.strip()[:-1]) / 100
+    return _number(value)
+
+
 _TEXTS: dict[str, Any] = {
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "object"}]
 }
@@ -120,6 +127,9 @@ class ComparisonEntry(_Strict):
     )
     early_stop: bool = Field(default=True, description="End when every guard metric has a verdict.")
     looks: Whole = Field(default=10, ge=1, le=50, description="At most so many interim looks.")
+    canary: Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)] = Field(
+        default=0.0, description="Share of the baseline's cached answers to ask again, such as 10%, to see drift."
+    )
 
 
 class SuiteFile(_Strict):

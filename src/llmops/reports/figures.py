@@ -54,7 +54,11 @@ def plural(amount: int, noun: str) -> str:
 
 
 def gate_value(gate: GateOutcome) -> str:
-    """The value a gate saw, in the unit its rule is written in."""
+    """The value a gate saw, in the unit its rule is written in; of a comparison the gain, below 0 a fall."""
+    demand, _, name = gate.rule.partition(": ")
+    if demand in ("no-regression", "no-worse", "better") and gate.value is not None:
+        size = seconds(abs(gate.value)) if name.startswith("latency_") else number(abs(gate.value))
+        return f"{'−' if gate.value < 0 else '+' if gate.value > 0 else '±'}{size}"
     if "%" in gate.rule:
         return share(gate.value)
     return seconds(gate.value) if gate.rule.lstrip().startswith("latency") else number(gate.value)
