@@ -759,7 +759,7 @@ def test_runs_of_one_commit_are_pooled(tmp_path: Path) -> None:
         second = evaluate(suite, refresh=True)
         [comparison] = second.record.comparisons
         assert comparison.pooled == 2
-        assert "run 2 of the same commit and cases: all 2 are pooled" in comparison.notes
+        assert "run 2 of the same commit and cases: its verdicts are of both runs together" in comparison.notes
         assert metric_of(second).diff == pytest.approx(metric_of(first).diff / 2)
         assert metric_of(second).n == 60
         assert second.mean("after", "exact_match") == 1.0  # what this run saw stays what it saw

@@ -181,7 +181,7 @@ def test_rare_rises_that_make_up_for_many_small_falls(cases: int, most: float, f
 
 @pytest.mark.parametrize(("labelled", "most"), [(50, 0.09), *[(30, 0.01), (100, 0.05), (200, 0.045)] * EVERYTHING])
 def test_labels_in_which_hardly_any_case_differs(labelled: int, most: float, figures: Figures) -> None:
-    """5 % of the cases differ, all for the worse: few labelled pairs show it, and the skew-safe bound covers the rest."""
+    """5 % of the cases differ, all for the worse: few labelled pairs show it, the skew-safe bound covers the rest."""
     covered, red, green, improved = judge_rates(labelled, 0.05, FAIR, share=0.05)
     figures.add(JUDGED, "fair, 5 % of cases differ", labelled, -0.05, covered, red, green, improved)
     assert green <= most + three_se(most)

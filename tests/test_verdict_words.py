@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -88,16 +89,23 @@ def test_a_gain_names_what_got_better_first() -> None:
 
 
 def test_what_cannot_be_told_says_what_would_tell() -> None:
-    metric = made(
-        verdict="inconclusive", n=120, diff=-0.015, ci=(-0.062, 0.031), mde=0.078, n_needed=495, why=("too few groups",)
-    )
+    metric = made(verdict="inconclusive", n=120, diff=-0.015, ci=(-0.062, 0.031), mde=0.078, n_needed=495)
     assert headline(metric) == "Pass rate: can't tell yet"
     assert sentence(metric) == (
         "−1.5 points; anything from −6.2 to +3.1 points fits. With 120 cases this check only catches drops of 8+ "
-        "points; to catch 5, use about 375 more. Too few groups."
+        "points; to catch 5, use about 375 more."
     )
     assert mark(metric) == "⚪"
     assert mark(metric, ascii=True) == "[?]"
+
+
+def test_more_cases_are_not_asked_for_where_something_else_is_in_the_way() -> None:
+    few = made(verdict="inconclusive", n=8, mde=0.5, n_needed=495, why=("8 cases, pass or fail needs 10",))
+    assert "use about 487 more. 8 cases, pass or fail needs 10." in sentence(few)
+    failed = made(
+        verdict="inconclusive", n=120, mde=0.5, n_needed=495, why=("40.0% of the candidate's answers failed",)
+    )
+    assert sentence(failed).endswith("fits. 40.0% of the candidate's answers failed.")
 
 
 def test_enough_cases_that_still_cannot_tell_are_not_asked_to_be_more() -> None:
@@ -142,8 +150,10 @@ def test_latency_is_told_by_the_clock_and_by_what_is_better() -> None:
     assert evidence(worse) == "Not luck: the true rise is between 50 ms and 200 ms (95 % sure)."
     assert interval(worse) == "+50 ms to +200 ms"
     unclear = made(
-        LATENCY, kind="number", diff=-0.12, ci=(-0.2, 0.05), margin=0.1, mde=0.2, n_needed=300, verdict="inconclusive"
-    )
+        LATENCY, kind="number", diff=-0.12, ci=(-0.2, 0.05), margin=0.1, mde=0.2, n_needed=300, verdict="inconclusive",
+        guard=True,
+    )  # fmt: skip
+    assert evidence(replace(unclear, guard=False)) == "+120 ms."
     assert evidence(unclear) == (
         "+120 ms; anything from −50 ms to +200 ms fits. With 200 cases this check only catches rises of 200 ms or "
         "more; to catch 100 ms, use about 100 more."
@@ -243,8 +253,10 @@ def test_stopping_early_says_what_it_saved() -> None:
 
 
 def test_guards_lead_and_costs_do_not() -> None:
-    guard, other, slow = made(guard=True), bounded("other"), made(LATENCY)
+    guard, other, slow = made(guard=True), bounded("other", verdict="improved"), made(LATENCY)
     assert leading(Comparison("a", "b", 9, (other, guard, slow))) == [guard]
+    fell = bounded("fell", verdict="regressed")
+    assert leading(Comparison("a", "b", 9, (fell, guard, slow))) == [guard, fell]  # nobody asked, but it fell
     assert leading(Comparison("a", "b", 9, (other, slow))) == [other]
     assert leading(Comparison("a", "b", 9, (slow,))) == [slow]
     assert is_cost(made(TOKENS))

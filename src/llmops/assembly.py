@@ -9,14 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmops.asking import asked_of
 from llmops.config import Config
 from llmops.datasets import Dataset, Survey, open_dataset
-from llmops.deciding import EVERY_METRIC, parse_rules
 from llmops.dependencies import suite_files
 from llmops.errors import InputError, NotFoundError, did_you_mean
-from llmops.evals.comparison_rules import ComparisonGate, is_comparison
 from llmops.evals.covering import lacking
-from llmops.evals.gating import Gate
 from llmops.evals.limits import Budget
 from llmops.evals.runner import Entrant, within
 from llmops.evals.sender import Sender
@@ -119,7 +117,8 @@ class Assembler:
         specs = self._chosen(selection.variants)
         entrants = tuple(self._entrant(spec) for spec in specs)
         metrics = self._metrics()
-        rules = self._rules(metrics, [entrant.name for entrant in entrants])
+        infos = [replace(metric.info, name=name) for name, metric in metrics.items()]
+        rules = asked_of(self.suite, infos, [entrant.name for entrant in entrants])
         opened = dataset if dataset is not None else self._dataset()
         if selection.only or selection.sample is not None:
             opened = opened.select(only=selection.only, sample=selection.sample, seed=selection.seed)
@@ -181,19 +180,6 @@ class Assembler:
             return made
         metric: Metric = create("metrics", spec, build=self._build(entry.where), where=entry.where)
         return metric
-
-    def _rules(self, metrics: Mapping[str, Metric], running: Sequence[str]) -> tuple[str, ...]:
-        """The suite's gates, checked; with something from before to compare with, at least that nothing regressed."""
-        infos = [replace(metric.info, name=name) for name, metric in metrics.items()]
-        rules = list(self.suite.gates)
-        if self.suite.counterparts and not any(is_comparison(rule) for rule, _ in rules):
-            rules += [(EVERY_METRIC, "")] if any(info.direction != "none" for info in infos) else []
-        gates, comparison_gates = parse_rules(rules, infos, [variant.name for variant in self.suite.variants])
-        for rule, where in rules:
-            if is_comparison(rule) and rule.endswith(f" for variant:{self.suite.baseline}"):
-                raise InputError(f"gate {rule!r} is on the baseline itself", where=where, hint="name another variant")
-        parsed: tuple[Gate | ComparisonGate, ...] = (*comparison_gates, *gates)
-        return tuple(gate.rule for gate in parsed if gate.variant in (None, *running))
 
     def _build(self, where: str) -> Build:
         def backend(form: Any) -> Backend:

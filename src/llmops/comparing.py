@@ -9,11 +9,11 @@ from pathlib import Path
 from llmops.aggregate import Aggregate
 from llmops.deciding import shared_level
 from llmops.errors import InputError, NotFoundError, did_you_mean
-from llmops.evals.comparison_rules import ComparisonGate, parse_comparison_gate
+from llmops.evals.comparison_rules import ComparisonGate, check_margins, parse_comparison_gate
 from llmops.evals.comparisons import SHOWN, Compared, compare_all, decide_comparisons
 from llmops.evals.gating import exit_code
 from llmops.rowstream import Source, source_of
-from llmops.score_kinds import CompareOptions, check_margins, kinds_of, metrics_of
+from llmops.score_kinds import CompareOptions, kinds_of, metrics_of
 from llmops.scorefiles import PAIRED, Cases, Shape, read_pairs, read_run, read_scores, shape_of
 from llmops.types import (
     Comparison,
@@ -89,11 +89,15 @@ def compare(a: str | Path, b: str | Path | None, options: CompareOptions) -> Out
         for side in sides:
             _fill(cases, side)
         notes = _warnings(sides, len(cases.regrouped))
+    notes = [*notes]
     names = [side.name for side in sides]
     infos = metrics_of(table, names, {info.name: info for side in sides for info in side.metrics}, options)
     gates = tuple(parse_comparison_gate(rule, metrics=infos, variants=[sides[1].name]) for rule in options.gates)
     check_margins(infos, gates, options.settings)
     kinds = kinds_of(infos, table, names, options)
+    told = {info.name for side in sides for info in side.metrics} | set(options.lower)
+    unbounded = [info.name for info in infos if info.high is None and info.name not in told]
+    notes += [f"{name}: more is taken as better; if less is, add --lower {name}" for name in unbounded]
     shown = () if options.metrics else SHOWN
     level = shared_level([side.record for side in sides], options.settings.alpha)
     wanted = Compared(infos, [(sides[1].name, sides[0].name)], gates, options.settings, kinds, shown=shown)

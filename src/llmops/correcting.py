@@ -66,7 +66,7 @@ class Corrections:
         from llmops.evals.estimates import Labels
 
         _, human, judge, cases = found
-        return Labels(np.array(human), np.array(judge), frozenset(cases))
+        return Labels(np.array(human), np.array(judge), tuple(cases))
 
     def notes(self, candidate: str, baseline: str) -> list[str]:
         """What reports say of each calibrated metric."""

@@ -36,6 +36,7 @@ class Rules:
     comparison_gates: tuple[ComparisonGate, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     settings: ComparisonSettings = field(default_factory=ComparisonSettings)
+    against: str = ""  # the revision or label that candidates are compared with
     identical: frozenset[str] = frozenset()  # candidates that send just what their baselines send
 
     @property
@@ -108,7 +109,9 @@ def rules_of(record: RunRecord) -> Rules:
     ran = [rule for rule in dict.fromkeys(rules) if _variant_of(rule) in ("", *everyone)]
     gates, comparison_gates = parse_rules([(rule, "") for rule in ran], record.metrics, everyone)
     pairs, settings = pairs_of(record), settings_of(config)
-    return Rules(record.metrics, candidates, gates, comparison_gates, pairs, settings, _identical(record, pairs))
+    against = str(config.get("against") or "")
+    same = _identical(record, pairs)
+    return Rules(record.metrics, candidates, gates, comparison_gates, pairs, settings, against, same)
 
 
 def _identical(record: RunRecord, pairs: Iterable[tuple[str, str]]) -> frozenset[str]:
@@ -123,10 +126,10 @@ def _identical(record: RunRecord, pairs: Iterable[tuple[str, str]]) -> frozenset
 
 
 def pairs_of(record: RunRecord) -> tuple[tuple[str, str], ...]:
-    """Candidate and baseline of each comparison: counterparts where there are some, else the suite's baseline."""
+    """Candidate and baseline of each comparison: counterparts where they were asked for, else the suite's baseline."""
     names = [info.name for info in record.variants]
     counterparts = record.config.get("counterparts") or {}
-    if counterparts:
+    if counterparts or record.config.get("against"):
         return tuple((mine, name) for name, mine in counterparts.items() if {mine, name} <= set(names))
     if record.baseline not in names:
         return ()
@@ -179,10 +182,20 @@ def shared_level(records: Sequence[RunRecord | None], wanted: float) -> Level:
 
 
 def conclude(
-    rules: Rules, aggregate: Aggregate, level: Level = Level(), *, labels: LabelsFor | None = None
+    rules: Rules,
+    aggregate: Aggregate,
+    level: Level = Level(),
+    *,
+    labels: LabelsFor | None = None,
+    own: Aggregate | None = None,
+    held_back: str = "",
 ) -> tuple[tuple[Comparison, ...], tuple[GateOutcome, ...]]:
-    """All comparisons, and what every gate says."""
-    outcomes = decide(rules.gates, aggregate, rules.candidates)  # what was there before is no one's to mend
+    """All comparisons, and what every gate says.
+
+    `own` are a run's own statistics, where `aggregate` pools several. `held_back` is why no comparison has a verdict.
+    """
+    # What was there before is no one's to mend.
+    outcomes = decide(rules.gates, aggregate if own is None else own, rules.candidates)
     if not rules.pairs and not rules.comparison_gates:
         return (), outcomes
     from llmops.evals.comparisons import compare_all, decide_comparisons
@@ -190,7 +203,11 @@ def conclude(
     wanted = _wanted(rules, labels)
     comparisons = compare_all(wanted, aggregate, alpha=level.alpha, stopping=level.stopping)
     comparisons = tuple(_settled(one) if one.candidate in rules.identical else one for one in comparisons)
-    return comparisons, (*decide_comparisons(rules.comparison_gates, comparisons, rules.compared), *outcomes)
+    comparisons = tuple(_held(one, held_back) for one in comparisons) if held_back else comparisons
+    return comparisons, (
+        *decide_comparisons(rules.comparison_gates, comparisons, rules.compared, rules.against),
+        *outcomes,
+    )
 
 
 def is_clear(rules: Rules, aggregate: Aggregate, level: Level, *, labels: LabelsFor | None = None) -> bool:
@@ -213,6 +230,11 @@ def is_clear(rules: Rules, aggregate: Aggregate, level: Level, *, labels: Labels
     )
     alpha = rules.settings.alpha if level.alpha is None else level.alpha
     return bool(guards) and clear and all(is_beyond(gate, aggregate, rules.candidates, alpha) for gate in rules.gates)
+
+
+def _held(comparison: Comparison, why: str) -> Comparison:
+    metrics = (replace(one, verdict="inconclusive", why=(*one.why, why)) for one in comparison.metrics)
+    return replace(comparison, metrics=tuple(metrics))
 
 
 def _settled(comparison: Comparison) -> Comparison:

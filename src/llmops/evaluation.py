@@ -93,15 +93,16 @@ class Evaluation:
             )  # fmt: skip
             stepping.resume(store.results(record.id) if done else ())
             status, note = self._drive(store, record, stepping, cache, done)
-            pooled = self._pool(store, record, stepping) if status == "finished" else 1
+            if status == "finished":
+                self._pool(store, record, stepping)
             record = self._conclude(store, record, stepping, status, note)
-        return open_saved(self.location, record, None if pooled > 1 else stepping.aggregate)
+        return open_saved(self.location, record, stepping.aggregate)
 
-    def _pool(self, store: Store, record: RunRecord, stepping: Stepping) -> int:
+    def _pool(self, store: Store, record: RunRecord, stepping: Stepping) -> None:
         """Count finished runs of the same commit, suite and cases too: running again until it passes must not pay."""
         commit = record.environment["git"].get("commit")
         if commit is None or not stepping.rules.pairs:
-            return 1
+            return
         earlier = [
             store.results(one.id)
             for one in store.runs(limit=RECENT, suite=record.suite)
@@ -113,7 +114,8 @@ class Evaluation:
             and all(one.config.get(key) == record.config.get(key) for key in SAME)
         ]
         readable = [results for results in earlier if _is_readable(results)]
-        return stepping.pool(store.results(record.id), readable) if readable else 1
+        if readable:
+            stepping.pool(store.results(record.id), readable)
 
     @property
     def _canary_share(self) -> float:
@@ -131,7 +133,7 @@ class Evaluation:
 
     def _conclude(self, store: Store, record: RunRecord, stepping: Stepping, status: RunStatus, note: str) -> RunRecord:
         level = stepping.level(finished=status == "finished")
-        comparisons, gates = stepping.conclude(level)
+        comparisons, gates = stepping.conclude(level, finished=status == "finished")
         changes: dict[str, Any] = {}
         if status != "finished":
             gates = unfinished_gates(gates, self.counters.done, self.counters.total)

@@ -11,7 +11,7 @@ from llmops.evals.comparison_rules import CANDIDATE_UNSCORED
 from llmops.runs import Run, too_many_errors
 from llmops.types import GateOutcome, MetricComparison, RunRecord, VariantInfo
 
-_DECIDING = ("dataset", "gates", "metrics", "variants")
+_DECIDING = ("comparison", "dataset", "gates", "metrics", "variants")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +138,15 @@ def _decided(run: Run, mine: list[str], pairs: list[tuple[str, str]]) -> tuple[l
     gates = [gate for gate in (*outcomes, *(run.record.gates if pooled else ())) if gate.variant in mine]
     if not pairs or all(info.direction == "none" for info in rules.metrics):
         return gates, ""
-    comparisons, _ = conclude(guarding_all(replace(rules, pairs=tuple(pairs))), run.aggregate, level)
+    sampled = replace(rules.settings, population="sample")  # without enough repeats, fixed cases tell nothing
+    everything = guarding_all(replace(rules, pairs=tuple(pairs), settings=sampled))
+    comparisons, _ = conclude(everything, run.aggregate, level)
     return gates, next((said for one in comparisons for metric in one.metrics if (said := _worse(metric))), "")
 
 
 def _worse(metric: MetricComparison) -> str:
-    if metric.guard and metric.verdict == "regressed":
+    fell = metric.ci[1] < 0 and metric.p_holm is not None and metric.p_holm <= metric.alpha
+    if metric.guard and (metric.verdict == "regressed" or (metric.verdict == "inconclusive" and fell)):
         return f"{metric.metric} regressed: {len(metric.broke)} cases broke, {len(metric.fixed)} were fixed"
     lost = [why for why in metric.why if why.endswith(CANDIDATE_UNSCORED)]
     return f"{metric.metric}: {lost[0]}" if lost else ""

@@ -28,6 +28,7 @@ PASS_OR_FAIL = {  # built-in metrics that only pass or fail, for suites that nev
     "not_regex", "starts_with", "ends_with", "valid_json", "json_schema", "abstention", "hit",
 }  # fmt: skip
 MAX_RUNS = 10
+MAX_SINGLES = 2  # runs of one variant: they only tell what kind of scores there are
 MAX_RESULTS = 20_000  # read from past runs, newest first
 
 
@@ -138,10 +139,12 @@ def _histories(suite: Suite, store: str) -> tuple[list[History], list[str]]:
 
 def _read(store: Store, suite: str) -> list[History]:
     found: list[History] = []
-    left, replaced = MAX_RESULTS, set()
+    left, singles, replaced = MAX_RESULTS, 0, set()
     for record in store.runs(limit=100, suite=suite):
         replaced.add(record.environment.get("scored_from"))
-        if not record.metrics or record.id in replaced:
+        alone = not _pairs(record, [info.name for info in record.variants])
+        singles += alone
+        if not record.metrics or record.id in replaced or (alone and singles > MAX_SINGLES):
             continue
         aggregate = Aggregate.of(record)
         try:
@@ -151,7 +154,7 @@ def _read(store: Store, suite: str) -> list[History]:
         except LlmopsError:  # a damaged run; `llmops runs` says so
             continue
         found.append(History(aggregate, _pairs(record, aggregate.variants)))
-        if left <= 0 or len(found) >= MAX_RUNS:
+        if left <= 0 or len(found) - min(singles, MAX_SINGLES) >= MAX_RUNS:
             break
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 from llmops.aggregate import Aggregate
 from llmops.columns import Columns, Scores
 from llmops.errors import InputError, did_you_mean
-from llmops.evals.comparison_rules import MEASURES, ComparisonGate, ComparisonSettings, check_margin, margin_amount
+from llmops.evals.comparison_rules import MEASURES, ComparisonSettings
 from llmops.evals.estimates import Numbers
 from llmops.types import MetricInfo, MetricKind
 
@@ -140,16 +140,3 @@ def _check_kind(info: MetricInfo, kind: MetricKind, scores: Scores) -> None:
         seen = float((sums[odd] / np.maximum(counts[odd], 1))[0])
         hint = f"--kind {kind} takes {', '.join(f'{value:g}' for value in allowed)}"
         raise InputError(f"{info.name} has a score of {seen:g}", hint=hint)
-
-
-def check_margins(infos: Sequence[MetricInfo], gates: Sequence[ComparisonGate], settings: ComparisonSettings) -> None:
-    """Raises `InputError` for a margin that would let everything pass: the whole range of a metric."""
-    for info in infos:
-        check_margin(settings.margin, "--margin", unit=info.unit)
-        if info.low is None or info.high is None:
-            continue
-        told = [margin for gate in gates for name, margin in gate.metrics if name == info.name and margin]
-        for margin in (settings.margin, *told):
-            if margin_amount(margin, info, 0.0) >= info.high - info.low > 0:
-                hint = f"it goes from {info.low:g} to {info.high:g}: write 5% of that, or an amount"
-                raise InputError(f"margin {margin} is all of {info.name}'s range", hint=hint)

@@ -12,7 +12,7 @@ import numpy as np
 from llmops.columns import Columns
 from llmops.errors import InputError
 
-_LARGEST = 1e150  # squares of scores are summed
+_LARGEST = 1e120  # squares of scores and of their differences are summed
 
 
 class Trials:

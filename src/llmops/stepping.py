@@ -14,6 +14,7 @@ from llmops.evals.staging import Placed, Schedule, Stages
 from llmops.types import Comparison, GateOutcome, MetricComparison, Result, Results
 
 THRESHOLD = 0.05  # of a metric's range around a gate's threshold: a case there gets more answers
+BROKE_OFF = "the run broke off, and the cases it got to are no random part of all"
 STEADY = 0.5  # of a change that has to be there over all answers, for a case to count as changed for good
 
 
@@ -44,6 +45,7 @@ class Stepping:
         self._all = Aggregate(self.aggregate.metrics) if max_repeats > repeats else None
         self._cases: dict[str, Placed] = {}
         self._pooled = 1
+        self._together: Aggregate | None = None  # with earlier runs of the same, for the comparisons alone
         self._look = 0
         self._begun = 0  # the last block of which a resumed run has answers: the looks before it were made
 
@@ -94,27 +96,41 @@ class Stepping:
         ids = {case for m in guarded if m.metric in known for case in (*m.broke, *m.fixed)} | self._at_thresholds()
         return tuple(sorted((self._cases[case] for case in ids if case in self._cases), key=lambda one: one[0]))
 
-    def pool(self, own: Results, earlier: Sequence[Results]) -> int:
-        """Count answers of earlier runs of the same as more repeats; returns how many runs are in it now.
+    def pool(self, own: Results, earlier: Sequence[Results]) -> None:
+        """Count answers of earlier runs of the same as more repeats, in the comparisons alone.
 
-        An answer that several runs have, because it came from the cache, counts once.
+        An answer that several runs have, because it came from the cache, counts once. Failed answers don't: an outage
+        must not spoil every later run. Cases that this run doesn't have stay out of it.
         """
-        known = {_answer(result) for result in own}
+        known, ran = set(), set()
+        pooled = Aggregate(self.aggregate.metrics)
+        for result in own:
+            if result.repeat < self._repeats:
+                known.add(_answer(result))
+                ran.add((result.variant, result.case.id))
+                pooled.add(result)
         for results in earlier:
             added = set()
             for result in results:
-                answer = _answer(result)
-                if result.repeat < self._repeats and answer not in known:
-                    self.aggregate.add(result)
+                answer, case = _answer(result), (result.variant, result.case.id)
+                wanted = result.repeat < self._repeats and result.output.error is None and case in ran
+                if wanted and answer not in known:
+                    pooled.add(_untimed(result) if result.output.cached else result)
                     added.add(answer)
             known |= added
             self._pooled += bool(added)
-        return self._pooled
+        self._together = pooled
 
-    def conclude(self, level: Level) -> tuple[tuple[Comparison, ...], tuple[GateOutcome, ...]]:
-        """Comparisons and gates."""
+    def conclude(
+        self, level: Level, *, finished: bool = True
+    ) -> tuple[tuple[Comparison, ...], tuple[GateOutcome, ...]]:
+        """Comparisons and gates. A run that broke off has verdicts only where its cases ran in random order."""
+        held_back = "" if finished or self.schedule is not None else BROKE_OFF
         labels = self._corrections.labels if self._corrections else None
-        comparisons, gates = conclude(self.rules, self.aggregate, level, labels=labels)
+        together = self.aggregate if self._together is None else self._together
+        comparisons, gates = conclude(
+            self.rules, together, level, labels=labels, own=self.aggregate, held_back=held_back
+        )
         return tuple(map(self._told, comparisons)), gates
 
     def _told(self, comparison: Comparison) -> Comparison:
@@ -122,7 +138,8 @@ class Stepping:
         notes = [*comparison.notes, *self._corrections.notes(comparison.candidate, comparison.baseline)]
         notes += self._canary.notes(comparison.candidate)
         if pooled > 1:
-            notes.append(f"run {pooled} of the same commit and cases: all {pooled} are pooled")
+            runs = "both runs" if pooled == 2 else f"all {pooled} runs"
+            notes.append(f"run {pooled} of the same commit and cases: its verdicts are of {runs} together")
         metrics = comparison.metrics
         if self._all is not None:
             metrics = tuple(self._steady_first(metric, comparison, self._all) for metric in metrics)
@@ -181,6 +198,11 @@ class Stepping:
             return False
         labels = self._corrections.labels if self._corrections else None
         return is_clear(self.rules, self.aggregate, self.level(), labels=labels)
+
+
+def _untimed(result: Result) -> Result:
+    """An answer that an earlier run had from the cache: what it says counts, the time it took belongs elsewhere."""
+    return replace(result, output=replace(result.output, latency_s=None, cached=False))
 
 
 def _answer(result: Result) -> int:

@@ -7,6 +7,7 @@ from llmops.calibration.findings import Findings
 FEW, ENOUGH = 30, 50
 ALPHA = 0.05
 SHRUNK = 0.6
+FEW_OF_A_KIND = 20  # labels of one verdict, below which its rate says little
 WEAK_KAPPA, WEAK_RHO = 0.4, 0.5
 
 
@@ -16,6 +17,9 @@ def recommendation(found: Findings) -> str:
         return f"Too few labels to say: {found.n}, at least {ENOUGH} are needed. Label more, drawn at random."
     if _no_better_than_chance(found):
         return "Don't gate on this judge: its agreement with people can't be told from chance."
+    weak = _too_weak(found)
+    if weak:
+        return f"Don't gate on this judge: {weak}."
     if not found.same_scale:
         return (
             "People and judge are on different scales, so only their order was compared: add"
@@ -35,6 +39,20 @@ def _no_better_than_chance(found: Findings) -> bool:
     return all(one is None or one.value is None or (one.lo if one.lo is not None else one.value) <= 0 for one in of)
 
 
+def _too_weak(found: Findings) -> str:
+    """What makes a verdict of this judge worth little, though it is better than chance."""
+    both = [one.value for one in (found.kappa, found.ac1) if one is not None and one.value is not None]
+    if both and max(both) < WEAK_KAPPA:
+        return "it agrees with people only a little more than chance would"
+    rates = () if found.detection is None else (found.detection.sensitivity, found.detection.specificity)
+    known = [one.value for one in rates if one.value is not None]
+    if found.detection is None or min(found.detection.positives, found.detection.negatives) < FEW_OF_A_KIND:
+        return ""
+    if len(known) == 2 and sum(known) - 1 < WEAK_KAPPA:
+        return f"it shows only {max(0.0, sum(known) - 1):.0%} of a real difference"
+    return ""
+
+
 def _ceiling(found: Findings) -> list[str]:
     if found.people is None or found.agreement is None or found.agreement.value is None:
         return []
@@ -49,9 +67,6 @@ def _weak(found: Findings) -> list[str]:
     rho = None if found.spearman is None else found.spearman.value
     if rho is not None and rho < WEAK_RHO:
         return [f"It follows people's order only weakly (rho {rho:.2f})."]
-    both = [one.value for one in (found.kappa, found.ac1) if one is not None and one.value is not None]
-    if both and max(both) < WEAK_KAPPA:
-        return ["It agrees with people only a little more than chance would."]
     return []
 
 

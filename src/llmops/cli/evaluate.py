@@ -124,7 +124,8 @@ def _check_flags(
     if refresh and not cache:
         raise InputError("--refresh keeps new answers, --no-cache keeps none", hint="give one of them")
     if resume and narrowed:
-        raise InputError(f"{narrowed} and --resume can't go together", hint="a resumed run keeps the cases it chose")
+        hint = f"leave out {narrowed}: a resumed run keeps its cases and what it is compared with"
+        raise InputError(f"{narrowed} and --resume can't go together", hint=hint)
     if (run or retry_errors) and not resume:
         raise InputError(f"{'--run' if run else '--retry-errors'} goes with --resume")
 

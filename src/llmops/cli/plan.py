@@ -50,7 +50,7 @@ def plan(
         return
     console = out()
     for line in lines(made):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False)
 
 
 def lines(made: Plan) -> Iterator[str]:

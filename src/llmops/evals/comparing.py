@@ -155,14 +155,15 @@ def _with_p(metric: MetricComparison, p: float) -> Verdict:
 
 def _holds_back(found: Estimate, pairs: Paired) -> list[str]:
     why = [found.too_few] if found.too_few else []
-    why += [f"{share:.1%} {whose}" for share, whose in _failures(pairs) if share > MAX_ERROR_SHARE]
+    why += _too_many_failed(pairs)
     most = MAX_ERROR_SHARE * (pairs.unscored + len(pairs.a))
     why += [f"{count} {whose}" for count, whose in _lacking(pairs) if count > most]
     return why
 
 
-def _failures(pairs: Paired) -> tuple[tuple[float, str], ...]:
-    return ((pairs.failed_a, BASELINE_FAILED), (pairs.failed_b, CANDIDATE_FAILED))
+def _too_many_failed(pairs: Paired) -> list[str]:
+    shares = ((pairs.failed_a, BASELINE_FAILED), (pairs.failed_b, CANDIDATE_FAILED))
+    return [f"{share:.1%} {whose}" for share, whose in shares if share > MAX_ERROR_SHARE]
 
 
 def _lacking(pairs: Paired) -> tuple[tuple[int, str], ...]:
@@ -211,6 +212,7 @@ def _needed(made: Measured, margin: float, settings: ComparisonSettings) -> int 
 
 def _nothing(info: MetricInfo, kind: MetricKind, margin: float, alpha: float, pairs: Paired) -> MetricComparison:
     why = [f"{count} {whose}" for count, whose in _lacking(pairs) if count] or ["no case has a score on both sides"]
+    why += _too_many_failed(pairs)
     return MetricComparison(
         info, kind, 0, None, None, 0.0, (-math.inf, math.inf), 1.0, -math.inf, "none", "inconclusive", margin, alpha,
         unscored=pairs.unscored, why=tuple(why),

@@ -24,6 +24,7 @@ MEASURES = {
     )
 }
 DEFAULT_MARGIN = "5%"
+LARGEST_MARGIN = 1e100
 CANDIDATE_UNSCORED = "cases have no score of the candidate's"
 _RULE = re.compile(
     r"\s*(?P<demand>no-regression|no-worse|better)\s*(?::\s*(?P<names>.*?))?(?:\s+for\s+variant:(?P<variant>.+?))?\s*"
@@ -111,6 +112,8 @@ def _named(rule: str, part: str, known: Mapping[str, MetricInfo], where: str) ->
 def check_margin(text: str, where: str = "", *, unit: str = "") -> None:
     """Raises `SuiteError` for a margin that is no number, percentage or time."""
     found = _MARGIN.fullmatch(text)
+    if found is not None and float(found[0].removesuffix(found["unit"] or "")) > LARGEST_MARGIN:
+        raise SuiteError(f"margin {text[:40]!r} lets everything pass", where=where, hint="write 0.03 or 3%")
     if text and found is None:
         hint = "write 0.03 in the metric's unit, or 3% of its range"
         raise SuiteError(f"margin {text!r} isn't an amount of 0 or more", where=where, hint=hint)
@@ -193,3 +196,18 @@ def check_one_margin(gates: Iterable[tuple[ComparisonGate, str]]) -> None:
                         f"two margins for {name}: {limit} and {margin}", where=where, hint="keep one of them"
                     )
             seen.append((name, margin, gate.variant))
+
+
+def check_margins(
+    infos: Sequence[MetricInfo], gates: Sequence[ComparisonGate], settings: ComparisonSettings, where: str = ""
+) -> None:
+    """Raises `SuiteError` for a margin that would let everything pass: the whole range of a metric."""
+    for info in infos:
+        check_margin(settings.margin, where, unit=info.unit)
+        if info.low is None or info.high is None:
+            continue
+        told = [margin for gate in gates for name, margin in gate.metrics if name == info.name and margin]
+        for margin in (settings.margin, *told):
+            if margin_amount(margin, info, 0.0) >= info.high - info.low > 0:
+                hint = f"it goes from {info.low:g} to {info.high:g}: write 3% of that, or an amount in its unit"
+                raise SuiteError(f"margin {margin} is all of {info.name}'s range", where=where, hint=hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -84,7 +84,6 @@ def compare_all(
                 only_a,
                 only_b,
                 stopping,
-                notes=tuple(_notes(aggregate, candidate, baseline)),
             )
         )
     return tuple(made)
@@ -101,28 +100,41 @@ def _metrics(
     for name in ordered:
         info = infos[name]
         pairs = paired(aggregate, baseline, candidate, info, ids, wanted.kinds.get(info.name))
+        # How times vary between answers isn't kept, so they are a sample of their kind in any case.
+        timed = is_measure(aggregate, baseline, name)
+        settings = replace(wanted.settings, population="sample") if timed else wanted.settings
         if not len(pairs.a) and name in MEASURES and name not in guards:
             continue
         mean = float(pairs.a.mean()) if len(pairs.a) else 0.0
         margin = margin_amount(guards.get(name) or wanted.settings.margin, info, mean)
-        percentile = _percentile(name) if is_measure(aggregate, baseline, name) else 0
+        percentile = _percentile(name) if timed else 0
         if percentile:
-            one = compare_percentile(
-                info, percentile / 100, pairs, margin=margin, settings=wanted.settings, alpha=alpha
-            )
+            one = compare_percentile(info, percentile / 100, pairs, margin=margin, settings=settings, alpha=alpha)
         else:
             labels = wanted.labels(name, candidate, baseline) if wanted.labels is not None else None
             one = compare_metric(
                 info,
                 pairs,
                 margin=margin,
-                settings=wanted.settings,
+                settings=settings,
                 alpha=alpha,
                 kind=wanted.kinds.get(name),
                 labels=labels,
             )
+        if timed and name.startswith("latency_"):
+            one = _measured_alike(one, aggregate, baseline, candidate)
         made.append(replace(one, guard=name in guards))
     return made
+
+
+def _measured_alike(one: MetricComparison, aggregate: Aggregate, baseline: str, candidate: str) -> MetricComparison:
+    """No verdict on times of which one side's were measured now and the other's are remembered."""
+    shares = [aggregate.cached(name) / max(1, aggregate.trials(name)) for name in (baseline, candidate)]
+    if abs(shares[0] - shares[1]) <= UNEVEN_CACHE:
+        return one
+    said = f"{shares[0]:.0%} of the baseline's answers and {shares[1]:.0%} of the candidate's were not asked now"
+    why = f"{said}: they have the time they took then; --against with --refresh measures both"
+    return replace(one, verdict="inconclusive", mde=None, n_needed=None, why=(*one.why, why))
 
 
 def _percentile(name: str) -> int:
@@ -151,18 +163,16 @@ def _slices(
                 kind = wanted.kinds.get(info.name)
                 made.append(compare_slice(tag, info, pairs.of(found), wanted.settings, alpha, kind))
     adjusted = benjamini_hochberg([one.p for one in made])
-    return tuple(replace(one, notable=p <= FALSE_DISCOVERY) for one, p in zip(made, adjusted, strict=True))
-
-
-def _notes(aggregate: Aggregate, candidate: str, baseline: str) -> Iterable[str]:
-    shares = [aggregate.cached(name) / max(1, aggregate.trials(name)) for name in (baseline, candidate)]
-    if abs(shares[0] - shares[1]) > UNEVEN_CACHE:
-        said = f"{shares[0]:.0%} of the baseline's answers and {shares[1]:.0%} of the candidate's"
-        yield f"latency: {said} were reused, not measured anew"
+    # At an early look the share of false marks shrinks as the level does, and a mark never contradicts its interval.
+    most = FALSE_DISCOVERY * (1.0 if alpha is None else min(1.0, alpha / wanted.settings.alpha))
+    return tuple(
+        replace(one, notable=p <= most and not one.ci[0] <= 0 <= one.ci[1])
+        for one, p in zip(made, adjusted, strict=True)
+    )
 
 
 def decide_comparisons(
-    gates: Sequence[ComparisonGate], comparisons: Sequence[Comparison], candidates: Sequence[str]
+    gates: Sequence[ComparisonGate], comparisons: Sequence[Comparison], candidates: Sequence[str], against: str = ""
 ) -> tuple[GateOutcome, ...]:
     """What each gate says of each candidate's metrics; without a baseline nothing is decided."""
     found = {comparison.candidate: comparison for comparison in comparisons}
@@ -171,19 +181,22 @@ def decide_comparisons(
         for candidate in candidates:
             if gate.variant in (None, candidate):
                 outcomes += [
-                    _outcome(gate, name, margin, candidate, found.get(candidate)) for name, margin in gate.metrics
+                    _outcome(gate, name, margin, candidate, found.get(candidate), against)
+                    for name, margin in gate.metrics
                 ]
     return tuple(outcomes)
 
 
 def _outcome(
-    gate: ComparisonGate, name: str, margin: str, candidate: str, comparison: Comparison | None
+    gate: ComparisonGate, name: str, margin: str, candidate: str, comparison: Comparison | None, against: str
 ) -> GateOutcome:
     rule = f"{gate.demand}: {name}" + (f" within {margin}" if margin else "")
     strict = gate.demand != "no-regression"
     one = next((m for m in comparison.metrics if m.metric == name), None) if comparison is not None else None
     if one is None:
         detail = "nothing to compare with: add --against REF, --baseline RUN, or a baseline: to the suite"
+        if against:
+            detail = f"nothing to compare with at {against}: it isn't there, or doesn't run there"
         return GateOutcome(rule, candidate, "undecided", None, detail, strict)
     passes = {
         "no-regression": ("improved", "equivalent"),
@@ -192,12 +205,13 @@ def _outcome(
     }
     fails = {"no-regression": ("regressed",), "no-worse": ("regressed",), "better": ("regressed", "equivalent")}
     detail = "; ".join((one.verdict, *one.why))
+    change = -one.diff if one.info.direction == "lower" else one.diff
     if one.verdict in passes[gate.demand]:
-        return GateOutcome(rule, candidate, "pass", one.diff, detail, strict)
+        return GateOutcome(rule, candidate, "pass", change, detail, strict)
     if one.verdict in fails[gate.demand]:
-        return GateOutcome(rule, candidate, "fail", one.diff, detail + _broken(one), strict)
+        return GateOutcome(rule, candidate, "fail", change, detail + _broken(one), strict)
     too_many_failed = any(why.endswith(CANDIDATE_FAILED) for why in one.why)
-    value = one.diff if one.n else None
+    value = change if one.n else None
     return GateOutcome(rule, candidate, "undecided", value, detail, strict or too_many_failed)
 
 

@@ -9,7 +9,7 @@ docs/statistics.md says why.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,12 +75,12 @@ class Paired:
 class Labels:
     """People's labels of both sides' answers: differences candidate − baseline by people and by the judge.
 
-    `cases` are the ids they are of; the judge's other cases are the unlabelled ones.
+    `cases` are the ids they are of, in the same order; the judge's other cases are the unlabelled ones.
     """
 
     human: Numbers
     judge: Numbers
-    cases: frozenset[str] = frozenset()
+    cases: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,10 @@ def measure(
     if settings.population == "fixed":
         found = _fixed(gains, pairs, alpha)
     elif labels is not None:
-        alone = np.array([case not in labels.cases for case in pairs.ids], dtype=bool)
-        found = _prediction_powered(gains[alone], sign * labels.human, sign * labels.judge, span, alpha)
+        labelled = frozenset(labels.cases)
+        alone = np.array([case not in labelled for case in pairs.ids], dtype=bool)
+        groups = None if pairs.groups is None else _groups_of(pairs, labels, alone)
+        found = _prediction_powered(gains[alone], sign * labels.human, sign * labels.judge, span, alpha, groups)
     elif pairs.groups is not None:
         found = _clustered(gains, span, pairs.groups, alpha, flips)
     elif flips:
@@ -190,7 +192,8 @@ def _within(found: Estimate, span: float) -> Estimate:
 def _too_few(size: int, flips: bool, groups: int | None = None) -> str:
     """What holds a verdict back because there is too little of it, or nothing."""
     if groups is not None and groups < MIN_GROUPS:
-        return f"{groups} {'group' if groups == 1 else 'groups'}, clustered cases need {MIN_GROUPS}"
+        of = "group" if groups == 1 else "groups"
+        return f"the cases are of {groups} {of} (one document, one user), and it takes {MIN_GROUPS} groups to tell"
     what, least = ("pass or fail needs", MIN_BINARY) if flips else ("scores need", MIN_CASES)
     return f"{size} {'case' if size == 1 else 'cases'}, {what} {least}" if size < least else ""
 
@@ -225,7 +228,8 @@ def _paired(gains: Numbers, span: float, alpha: float) -> Estimate:
 def _clustered(gains: Numbers, span: float, groups: Codes, alpha: float, flips: bool) -> Estimate:
     found = clustered_t(gains, groups, alpha)
     few = _too_few(len(gains), flips, found.groups)
-    effect = found.design_effect if found.design_effect > 0 and math.isfinite(found.design_effect) else 1.0
+    # Groups that even out by chance are no more cases than there are: uncapped, "no drop" is wrong up to 4.9 %.
+    effect = max(1.0, found.design_effect) if math.isfinite(found.design_effect) else 1.0
     safe = min(found.lo, skew_safe_bound(gains, span, alpha, len(gains) / effect)) if span > 0 else found.lo
     method = "CR2 with Bell–McCaffrey degrees of freedom, by group"
     made = Estimate(found.mean, found.se, found.lo, found.hi, found.p, safe, method, found.groups, effect, too_few=few)
@@ -256,13 +260,30 @@ def _fixed(gains: Numbers, pairs: Paired, alpha: float) -> Estimate:
     )
 
 
-def _prediction_powered(unlabelled: Numbers, human: Numbers, judge: Numbers, span: float, alpha: float) -> Estimate:
+def _groups_of(pairs: Paired, labels: Labels, alone: NDArray[np.bool_]) -> Codes:
+    """Groups of the labelled cases, then of the others; one that isn't among the pairs is a group of its own."""
+    assert pairs.groups is not None
+    known = dict(zip(pairs.ids, pairs.groups.tolist(), strict=True))
+    more = int(pairs.groups.max()) + 1
+    told = [known.get(case, more + place) for place, case in enumerate(labels.cases)]
+    return np.concatenate((np.array(told, dtype=np.int64), pairs.groups[alone]))
+
+
+def _prediction_powered(
+    unlabelled: Numbers, human: Numbers, judge: Numbers, span: float, alpha: float, groups: Codes | None
+) -> Estimate:
     from llmops.stats.prediction import ppi
 
-    found = ppi(human, judge, unlabelled, alpha)
-    method = f"prediction-powered (PPI++), {found.labelled} labelled pairs"
+    told = MIN_GROUPS if groups is None else len(np.unique(groups[: len(human)]))
+    found = ppi(human, judge, unlabelled, alpha, groups=None if told == 1 else groups)
+    few = f"people's labels are of {told} groups, clustered cases need {MIN_GROUPS}" if told < MIN_GROUPS else ""
+    method = f"prediction-powered (PPI++), {found.labelled} labelled pairs{', by group' * (groups is not None)}"
     # What the labels never showed can still be there: the bound of the errors they correct, as of any other scores.
     seen = found.weight * float(unlabelled.mean()) if len(unlabelled) else 0.0
-    safe = seen + skew_safe_bound(human - found.weight * judge, span * (1 + found.weight), alpha)
-    safe = min(found.lo, safe)
-    return _with_width(Estimate(found.mean, found.se, found.lo, found.hi, found.p, safe, method), span)
+    corrected = human - found.weight * judge
+    alike = float(corrected.var(ddof=1)) / len(human)
+    effective = len(human) / max(1.0, found.se**2 / alike) if groups is not None and alike > 0 else None
+    safe = min(found.lo, seen + skew_safe_bound(corrected, span * (1 + found.weight), alpha, effective))
+    count = None if groups is None else len(np.unique(groups))
+    made = Estimate(found.mean, found.se, found.lo, found.hi, found.p, safe, method, count, too_few=few)
+    return _with_width(made, span)

@@ -120,27 +120,60 @@ def _decide(gate: Gate, aggregate: Aggregate, variant: str) -> GateOutcome:
 
 
 def is_beyond(gate: Gate, aggregate: Aggregate, variants: Sequence[str], alpha: float) -> bool:
-    """True when more cases hardly change what a gate on scores says: its threshold is outside of their interval.
+    """True when more cases hardly change what a gate says: its threshold is outside of their interval.
 
-    The interval of the mean is Student's, at the two-sided level `alpha`, with the variance of one more case at the
-    other end: scores that are all alike so far prove little. Gates on errors, latency and tokens, and those with
-    nothing to measure yet, are left out: they wait for nothing.
+    For means the interval is Student's, at the two-sided level `alpha`, with the variance of one more case at the
+    other end: scores that are all alike so far prove little. For errors and percentiles it is Wilson's, of the share
+    of cases that failed or stayed below the threshold; as long as no answer failed, errors wait for nothing. A gate on
+    a tag or group waits for its first case; any other with nothing to measure waits for nothing.
     """
-    if gate.name not in aggregate.metrics:
-        return True
-    from llmops.stats.special import t_quantile
-
     for variant in variants:
-        values = aggregate.values(variant, gate.name, tag=gate.tag, group=gate.group)
-        if gate.variant not in (None, variant) or not len(values):
+        if gate.variant not in (None, variant):
             continue
-        size, centre = len(values), mean(values)
-        span = max(*values, gate.threshold) - min(*values, gate.threshold)
-        spread = sum((value - centre) ** 2 for value in values) + span * span
-        half = t_quantile(1 - alpha / 2, size - 1) * math.sqrt(spread / (size - 1) / size) if size > 1 else math.inf
-        if abs(centre - gate.threshold) <= half:
+        values, share = _seen(gate, aggregate, variant)
+        if len(values):
+            if share is None and not _mean_is_beyond(values, gate.threshold, alpha):
+                return False
+            spotless = gate.name == "errors" and not any(values)  # of the answers there are, which is what it is about
+            if share is not None and not spotless and not _share_is_beyond(values, share, alpha):
+                return False
+        elif gate.tag is not None or gate.group is not None:
             return False
     return True
+
+
+def _seen(gate: Gate, aggregate: Aggregate, variant: str) -> tuple[Sequence[float], float | None]:
+    """What a gate is about, by case: values for a mean, or hits (1 or 0) and the share of them it is compared with."""
+    scope = {"tag": gate.tag, "group": gate.group}
+    if gate.name in aggregate.metrics:
+        return aggregate.values(variant, gate.name, **scope), None
+    if gate.name == "errors":
+        cases = aggregate.cases(variant, **scope) if variant in aggregate.variants else 0
+        failed = round(aggregate.error_share(variant, **scope) * cases) if cases else 0
+        return [1.0] * failed + [0.0] * (cases - failed), gate.threshold
+    if gate.name == "tokens_per_case":
+        return aggregate.tokens(variant, **scope), None
+    seconds = aggregate.latencies(variant, **scope)
+    if gate.name == "latency_mean":
+        return seconds, None
+    return [float(one <= gate.threshold) for one in seconds], int(gate.name.removeprefix("latency_p")) / 100
+
+
+def _share_is_beyond(hits: Sequence[float], share: float, alpha: float) -> bool:
+    from llmops.stats.intervals import wilson
+
+    low, high = wilson(sum(hits), len(hits), alpha)
+    return not low <= share <= high
+
+
+def _mean_is_beyond(values: Sequence[float], threshold: float, alpha: float) -> bool:
+    from llmops.stats.special import t_quantile
+
+    size, centre = len(values), mean(values)
+    span = max(*values, threshold) - min(*values, threshold)
+    spread = sum((value - centre) ** 2 for value in values) + span * span
+    half = t_quantile(1 - alpha / 2, size - 1) * math.sqrt(spread / (size - 1) / size) if size > 1 else math.inf
+    return abs(centre - threshold) > half
 
 
 def _measure(gate: Gate, aggregate: Aggregate, variant: str) -> tuple[float | None, str]:

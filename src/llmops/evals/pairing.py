@@ -14,6 +14,8 @@ from llmops.evals.comparison_rules import MEASURES
 from llmops.evals.estimates import Codes, Noise, Numbers, Paired, clusters
 from llmops.types import MetricInfo, MetricKind
 
+LARGEST = 1e120  # of a score: squares of differences are summed
+
 
 def paired(
     aggregate: Aggregate,
@@ -29,13 +31,15 @@ def paired(
     which answer came first.
     """
     ids = aggregate.ids if ids is None else ids
-    if is_measure(aggregate, baseline, info.name):
-        a, b = (_measured(aggregate, name, info.name) for name in (baseline, candidate))
-        return _pairs(aggregate, ids, a, b, _places(aggregate, ~np.isnan(a) & ~np.isnan(b)))
     sides = [_Side(aggregate, name, info) for name in (baseline, candidate)]
+    ran = (sides[0].trials > 0) & (sides[1].trials > 0)
+    failed_a, failed_b = (side.error_share(ran) for side in sides)
+    if is_measure(aggregate, baseline, info.name):  # failed answers have no time: what is left may be the quick ones
+        a, b = (_measured(aggregate, name, info.name) for name in (baseline, candidate))
+        pairs = _pairs(aggregate, ids, a, b, _places(aggregate, ~np.isnan(a) & ~np.isnan(b)))
+        return replace(pairs, failed_a=failed_a, failed_b=failed_b)
     worst = _worst(info, sides, kind)
     a, b = (side.values(worst) for side in sides)
-    ran = (sides[0].trials > 0) & (sides[1].trials > 0)
     scored = ran & ~np.isnan(a) & ~np.isnan(b)
     judged = ran & ((sides[0].counts > 0) | (sides[1].counts > 0))
     places = _places(aggregate, scored & judged)
@@ -44,8 +48,8 @@ def paired(
         pairs,
         errors_a=int(np.count_nonzero(sides[0].errors[places])),
         errors_b=int(np.count_nonzero(sides[1].errors[places])),
-        failed_a=sides[0].error_share(ran),
-        failed_b=sides[1].error_share(ran),
+        failed_a=failed_a,
+        failed_b=failed_b,
         unscored_a=int(np.count_nonzero(judged & np.isnan(a))),
         unscored_b=int(np.count_nonzero(judged & np.isnan(b))),
         noise=_noise(sides, places),
@@ -102,7 +106,8 @@ class _Side:
     def values(self, worst: float) -> Numbers:
         total = self.counts + self.errors
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(total > 0, (self.sums + self.errors * worst) / total, np.nan)
+            means: Numbers = np.where(total > 0, (self.sums + self.errors * worst) / total, np.nan)
+            return np.where(np.abs(means) < LARGEST, means, np.nan)
 
     def error_share(self, ran: Any) -> float:
         return float((self.errors[ran] / self.trials[ran]).mean()) if ran.any() else 0.0
@@ -135,9 +140,10 @@ def _noise(sides: Sequence[_Side], places: Any) -> Noise | None:
         counts, sums = side.counts[places], side.sums[places]
         if not len(counts) or counts.min() < 2:
             return None
-        spread = np.maximum(side.squares[places] - sums * sums / counts, 0) / (counts - 1)
-        total += float((spread / counts).sum())
-        weighed += float((spread * spread / (counts * counts * (counts - 1))).sum())
+        with np.errstate(over="ignore", invalid="ignore"):  # squares of huge scores
+            spread = np.maximum(side.squares[places] - sums * sums / counts, 0) / (counts - 1)
+            total += float((spread / counts).sum())
+            weighed += float((spread * spread / (counts * counts * (counts - 1))).sum())
     return Noise(total / len(places) ** 2, total * total / weighed if weighed else math.inf)
 
 

@@ -156,7 +156,7 @@ def parse_suite(data: dict[str, Any], document: Document, *, base: Path, path: P
         limits=Limits(**model.limits.model_dump()),
         repeats=model.repeats if isinstance(model.repeats, int) else model.repeats.min,
         max_repeats=0 if isinstance(model.repeats, int) else model.repeats.max,
-        comparison=_comparison(model.comparison, document),
+        comparison=_comparison(model, document),
         watch=tuple(model.watch),
         where=document.name,
         config=data,
@@ -169,8 +169,14 @@ def _gate(form: Any, where: str) -> tuple[str, str]:
 
 
 def _comparison(model: Any, document: Document) -> ComparisonSettings:
-    check_margin(model.margin.replace(" ", ""), document.where(("comparison", "margin")), unit="s")
-    return ComparisonSettings(**{**model.model_dump(), "margin": model.margin.replace(" ", "")})
+    asked = model.comparison
+    margin = asked.margin.replace(" ", "")
+    check_margin(margin, document.where(("comparison", "margin")), unit="s")
+    repeats = model.repeats if isinstance(model.repeats, int) else model.repeats.min
+    if asked.population == "fixed" and repeats < 2:
+        where = document.where(("comparison", "population"))
+        raise SuiteError("population: fixed needs repeats", where=where, hint="add repeats: 2, or more")
+    return ComparisonSettings(**{**asked.model_dump(), "margin": margin})
 
 
 def _check_name(name: str, where: str) -> None:

@@ -41,17 +41,25 @@ _COLUMNS = 46
 
 def overall(record: RunRecord) -> str:
     """The whole in a mark and some words: `❌ Got worse`. Nothing without comparisons."""
-    metrics = [metric for comparison in record.comparisons for metric in leading(comparison)]
-    verdicts = {metric.verdict for metric in metrics}
+    compared = [metric for comparison in record.comparisons for metric in comparison.metrics]
+    metrics = [metric for metric in compared if metric.guard]
+    if not metrics:  # nothing was asked: the whole is what there is
+        metrics = [metric for comparison in record.comparisons for metric in leading(comparison)]
+    verdicts, outcomes = {metric.verdict for metric in metrics}, {gate.outcome for gate in record.gates}
     if not metrics:
         return ""
     if "regressed" in verdicts:
         return "❌ Got worse"
-    if any(gate.outcome == "fail" for gate in record.gates):
+    if "fail" in outcomes:
         return "❌ A gate failed"
-    if "inconclusive" in verdicts:
+    if "inconclusive" in verdicts or "undecided" in outcomes:
         return "⚪ Can't tell yet"
-    return "✅ Better, and nothing got worse" if "improved" in verdicts else "✅ No meaningful drop"
+    if any(metric.verdict == "regressed" for metric in compared):
+        return "⚠️ No gate failed, but something got worse"
+    if "improved" not in verdicts:
+        return "✅ No meaningful drop"
+    clear = all(metric.verdict in ("improved", "equivalent") for metric in compared if not is_cost(metric))
+    return "✅ Better, and nothing got worse" if clear else "✅ Better"
 
 
 def comparison_sections(summary: Summary, results: Results) -> Iterator[str]:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmops.reports.plain import printable
-from llmops.reports.verdicts import evidence, headline, is_cost, leading, sentence, stopped, wanted_alpha, worst_first
+from llmops.reports.verdicts import (
+    evidence,
+    headline,
+    is_cost,
+    leading,
+    left_out,
+    sentence,
+    stopped,
+    wanted_alpha,
+    worst_first,
+)
 from llmops.types import Comparison, MetricComparison, RunRecord, Verdict
 
 if TYPE_CHECKING:
@@ -30,7 +40,11 @@ def print_comparisons(record: RunRecord, console: Console) -> None:
         sides = (printable(name, 100, one_line=True) for name in (comparison.candidate, comparison.baseline))
         console.print(Text(" against ".join(sides), style="bold"))
         console.print(_verdicts(comparison, wanted_alpha(record)))
-        for said in (stopped(comparison), *(printable(note, 300, one_line=True) for note in comparison.notes[:6])):
+        for said in (
+            stopped(comparison),
+            left_out(comparison),
+            *(printable(note, 300, one_line=True) for note in comparison.notes[:6]),
+        ):
             if said:
                 console.print(Text(said, style="dim"))
 

@@ -149,6 +149,15 @@ def stopped(comparison: Comparison) -> str:
     return f"{after}: answer already clear, {saved:.0f} % of calls saved."
 
 
+def left_out(comparison: Comparison) -> str:
+    """How many cases only one side has, or nothing."""
+    a, b = len(comparison.only_a), len(comparison.only_b)
+    if not a and not b:
+        return ""
+    sides = [f"{n:,} only {whose}" for n, whose in ((a, "the baseline's"), (b, "the candidate's")) if n]
+    return f"{plural(comparison.cases, 'paired case')}; left out: {' and '.join(sides)}."
+
+
 def confidence(m: MetricComparison, alpha: float = ALPHA) -> str:
     """`95 % sure`; at an early look, whose own level is stricter, `95 % interval, valid at every look`."""
     level = f"{100 * (1 - alpha):.4g} %"
@@ -163,8 +172,10 @@ def wanted_alpha(record: RunRecord) -> float:
 
 
 def leading(comparison: Comparison) -> list[MetricComparison]:
-    """What the verdict is about: guards, else every metric but latency and tokens, else all."""
+    """What the verdict is about: guards and what else regressed; without guards all but latency and tokens."""
     guards = [m for m in comparison.metrics if m.guard]
+    # Nobody asked for the others, but a reviewer has to know that one of them fell.
+    guards += [m for m in comparison.metrics if guards and not m.guard and m.verdict == "regressed" and not is_cost(m)]
     return guards or [m for m in comparison.metrics if not is_cost(m)] or list(comparison.metrics)
 
 
@@ -198,6 +209,8 @@ def _at_worst(m: MetricComparison) -> str:
 def _undecided(m: MetricComparison) -> str:
     if not m.n:
         return "No case has a score on both sides."
+    if is_cost(m) and not m.guard:
+        return f"{signed(m.diff, m)}."  # nobody asked: how many cases it would take is of no use
     fits = interval(m)
     said = f"{signed(m.diff, m)}; anything from {fits} fits." if fits else f"{signed(m.diff, m)}."
     return f"{said} {_reach(m)}".rstrip()
@@ -206,6 +219,8 @@ def _undecided(m: MetricComparison) -> str:
 def _reach(m: MetricComparison) -> str:
     """What these cases can show, and how many it would take."""
     words, cases = _words(m.info), plural(m.n, "case")
+    if m.why and not all("case" in why and "need" in why and "group" not in why for why in m.why):
+        return ""  # more cases alone would not help
     if m.mde is None or not math.isfinite(100 * m.mde):
         return f"{cases[:1].upper()}{cases[1:]}."
     more = (m.n_needed or 0) - m.n

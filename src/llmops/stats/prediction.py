@@ -44,7 +44,14 @@ class BiasTest:
     n: int
 
 
-def ppi(human: Values, judge: Values, judge_unlabelled: Values, alpha: float = 0.05) -> PredictionPowered:
+def ppi(
+    human: Values,
+    judge: Values,
+    judge_unlabelled: Values,
+    alpha: float = 0.05,
+    *,
+    groups: Sequence[int] | NDArray[np.int64] | None = None,
+) -> PredictionPowered:
     """PPI++ for a mean difference: what the judge says of every case, corrected where people spoke too.
 
     `human` and `judge` are the differences (candidate minus baseline) of m labelled pairs, in one order;
@@ -53,7 +60,9 @@ def ppi(human: Values, judge: Values, judge_unlabelled: Values, alpha: float = 0
     weight λ = clip(Cov(H, J) / ((1 + m/N) Var(J)), 0, 1); mean = λ mean(J_unlabelled) + mean(H − λJ);
     SE² = λ² Var(J_unlabelled)/N + Var(H − λJ)/m; interval by t with m − 1 degrees of freedom.
     (Angelopoulos, Duchi & Zrnic 2023, arXiv 2311.01453.) With λ = 0 it is the paired t-test on the labels alone.
-    Raises `ValueError` for fewer than 2 labelled pairs or lists of different lengths.
+    With `groups`, codes of the labelled pairs' clusters and then of the others', what each pair moves the mean by is
+    summed by cluster first: SE² = G/(G − 1) Σ S_g², by t with one degree of freedom less than there are clusters with
+    labels. Raises `ValueError` for fewer than 2 labelled pairs, lists of different lengths, or labels of one cluster.
     """
     h, j = _paired(human, judge)
     others = _finite(judge_unlabelled)
@@ -63,9 +72,24 @@ def ppi(human: Values, judge: Values, judge_unlabelled: Values, alpha: float = 0
     if weight:
         mean += weight * float(others.mean())
         variance += weight**2 * float(others.var(ddof=1)) / others.size
+    df = h.size - 1
+    if groups is not None:
+        moves = (rectified - rectified.mean()) / h.size
+        moves = np.concatenate((moves, weight * (others - others.mean()) / others.size)) if others.size else moves
+        variance, df = _clustered(moves, np.asarray(groups), h.size)
     se = math.sqrt(variance)
-    lo, hi, p = _t_interval(mean, se, h.size - 1, alpha)
-    return PredictionPowered(mean, se, h.size - 1, lo, hi, p, weight, h.size)
+    lo, hi, p = _t_interval(mean, se, df, alpha)
+    return PredictionPowered(mean, se, df, lo, hi, p, weight, h.size)
+
+
+def _clustered(moves: NDArray[np.float64], groups: NDArray[np.int64], labelled: int) -> tuple[float, int]:
+    """Variance of a sum of `moves` that go together within groups, and its degrees of freedom."""
+    told = len(np.unique(groups[:labelled]))
+    if groups.shape != moves.shape or told < 2:
+        raise ValueError("each pair has one group, and the labelled ones have two or more")
+    _, index = np.unique(groups, return_inverse=True)
+    sums = np.bincount(index, weights=moves)
+    return float(sums @ sums) * len(sums) / (len(sums) - 1), told - 1
 
 
 def judge_bias(human: Values, judge: Values, alpha: float = 0.05) -> BiasTest:
