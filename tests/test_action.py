@@ -197,6 +197,19 @@ def test_a_fork_is_judged_like_any_other_without_a_comment_or_a_check(project, f
     assert "<!-- llmops:answers -->" in ran.summary
 
 
+@pytest.mark.parametrize(("fork", "exits"), [(True, 3), (False, 0)])
+def test_too_few_cases_are_neutral_and_where_no_check_can_say_so_not_green(project, forge, fork, exits):
+    forge.read_only = fork
+    project.write("evals/cases.jsonl", "".join(json.dumps(case) + "\n" for case in CASES[:5]))
+    project.origin.commit("Keep five cases")
+    project.branch("theirs")
+    project.origin.write("docs/answer.prompt.md", PROMPT.replace("alone", "only"))
+    ran = project.job(project.push("Reword"), fork=fork, token=TOKEN)
+    assert ran.outputs["exit-code"] == "0"  # no-regression lets pass what can't be told
+    assert (ran.exit_code, [check["conclusion"] for check in forge.checks]) == (exits, [] if fork else ["neutral"])
+    assert ("::warning title=llmops::the run can't tell yet" in ran.logs["Result"]) == fork
+
+
 def test_missing_permissions_are_a_warning_and_the_gates_still_decide(project, forge):
     forge.read_only = True
     ran = project.job(head_of(project), token=TOKEN)
