@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+import re
 import shlex
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from conftest import clean_environment
+from llmops import compare as llmops_compare
 from llmops.cli.main import main
+from llmops.errors import InputError
 from llmops.identity import new_id
 from llmops.store.database import Store
 from llmops.store.runfile import export_run
@@ -778,3 +781,29 @@ def test_a_report_of_two_runs_shows_the_answers(compare, runs, tmp_path):
     assert said.code == 1
     assert "question" in (tmp_path / "r.html").read_text("utf-8")
     assert "question" in (tmp_path / "r.md").read_text("utf-8")
+
+
+def test_python_compares_as_the_command_does(tmp_path: Path) -> None:
+    for name, right in (("a", 18), ("b", 9)):
+        rows = [{"id": f"q{i}", "scores": {"accuracy": int(i < right)}} for i in range(20)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    a, b = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    outcome = llmops_compare(a, b, gates=[{"no-worse": "accuracy", "margin": 0.03}])
+    assert ([m.verdict for m in outcome.comparison.metrics], outcome.exit_code) == (["regressed"], 1)
+    assert [gate.rule for gate in outcome.gates] == ["no-worse: accuracy within 0.03"]
+    assert "fell 45.0 points" in outcome.render("markdown")
+    assert llmops_compare(a, b, margin=0.9, gates=()).comparison.metrics[0].verdict == "equivalent"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"kind": "bool"}, "kind is 'bool'"), ({"alpha": 0.7}, "alpha 0.7"), ({"score_range": (5, 1)}, "range 5 1"),
+        ({"margin": "x"}, "margin 'x'"), ({"metrics": "accuracy"}, "metrics"), ({"gates": ["worse"]}, "isn't a rule"),
+    ],
+)  # fmt: skip
+def test_python_is_told_in_one_line_what_is_wrong(tmp_path: Path, options: dict[str, Any], says: str) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"id": 1, "scores": {"accuracy": 1}}\n')
+    with pytest.raises(InputError, match=re.escape(says)):
+        llmops_compare(file, file, **options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llmops.errors import LlmopsError
     from llmops.prompting import load_prompt
-    from llmops.sdk import evaluate
+    from llmops.sdk import compare, evaluate
     from llmops.types import Case, Completion, Context, Output, Request, Sample, Score, ToolCall, Usage
 
 __version__ = "0.1.0"
@@ -24,12 +24,13 @@ _PUBLIC = {
     "Score": "llmops.types",
     "ToolCall": "llmops.types",
     "Usage": "llmops.types",
+    "compare": "llmops.sdk",
     "evaluate": "llmops.sdk",
     "load_prompt": "llmops.prompting",
 }
 __all__ = [
     "Case", "Completion", "Context", "LlmopsError", "Output", "Request", "Sample", "Score", "ToolCall", "Usage",
-    "evaluate", "load_prompt",
+    "compare", "evaluate", "load_prompt",
 ]  # fmt: skip
 
 

@@ -15,15 +15,7 @@ from llmops.evals.gating import exit_code
 from llmops.rowstream import Source, source_of
 from llmops.score_kinds import CompareOptions, kinds_of, metrics_of
 from llmops.scorefiles import PAIRED, Cases, Shape, read_pairs, read_run, read_scores, shape_of
-from llmops.types import (
-    Comparison,
-    GateOutcome,
-    MetricInfo,
-    Result,
-    Results,
-    RunRecord,
-    VariantInfo,
-)
+from llmops.types import Comparison, GateOutcome, MetricInfo, Result, Results, RunRecord, VariantInfo
 
 
 @dataclass(frozen=True)
@@ -45,6 +37,14 @@ class Outcome:
     def exit_code(self) -> int:
         """0 pass, 1 a gate failed, 3 can't tell under a strict gate."""
         return exit_code(self.gates)
+
+    def render(self, report: str = "terminal") -> str:
+        """The comparison as `terminal`, `markdown`, `html`, `json`, `junit` or `github` text."""
+        from llmops.reports.rendering import render
+
+        parts: list[str] = []
+        render(report, self.record, self.results, write=parts.append)
+        return "".join(parts)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from llmops.aggregate import Aggregate
 from llmops.columns import Columns, Scores
 from llmops.errors import InputError, did_you_mean
-from llmops.evals.comparison_rules import MEASURES, ComparisonSettings
+from llmops.evals.comparison_rules import MEASURES, ComparisonSettings, check_margin
 from llmops.evals.estimates import Numbers
 from llmops.types import MetricInfo, MetricKind
 
@@ -31,6 +31,17 @@ class CompareOptions:
     variant_a: str = ""
     variant_b: str = ""
     store: str | None = None
+
+
+def check_options(options: CompareOptions, *, dashes: str = "") -> None:
+    """Raises `InputError` for a level, range or margin that can't be; `dashes` go before the option's name."""
+    alpha, ends, margin = options.settings.alpha, options.range, options.settings.margin
+    if not 0 < alpha < 0.5:
+        raise InputError(f"{dashes}alpha {alpha:g}", hint="above 0 and below 0.5, such as 0.05")
+    if ends is not None and not -1e150 < ends[0] < ends[1] < 1e150:
+        hint = f"the lowest score goes first: {dashes}range 1 5"
+        raise InputError(f"{dashes}range {ends[0]:g} {ends[1]:g}", hint=hint)
+    check_margin(margin or "-", f"{dashes}margin", unit="s")
 
 
 def metrics_of(

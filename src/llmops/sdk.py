@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from llmops import arguments, runs
 from llmops.against import with_counterparts
@@ -15,6 +15,7 @@ from llmops.assembly import Selection
 from llmops.baselines import with_baseline_run
 from llmops.config import store_location
 from llmops.datasets import Dataset, dataset_of
+from llmops.deciding import EVERY_METRIC
 from llmops.errors import InputError, NotFoundError, did_you_mean
 from llmops.evals.suite import Suite, load_suite
 from llmops.evaluation import Evaluation, RunOptions
@@ -22,7 +23,10 @@ from llmops.rescoring import Rescoring
 from llmops.runs import Run
 from llmops.store.database import Store
 from llmops.store.urls import mask
-from llmops.types import Case, RunRecord
+from llmops.types import Case, MetricKind, RunRecord
+
+if TYPE_CHECKING:
+    from llmops.comparing import Outcome
 
 Rows = Iterable[Mapping[str, Any] | Case]
 
@@ -91,6 +95,50 @@ def compared_with(
         saved = with_baseline_run(suite, open_run(baseline_run, store=place))
         suite, notes = saved.suite, (*notes, *saved.notes)
     return suite, notes
+
+
+def compare(
+    a: str | Path,
+    b: str | Path | None = None,
+    *,
+    metrics: Sequence[str] = (),
+    kind: str | None = None,
+    score_range: tuple[float, float] | None = None,
+    lower: Sequence[str] = (),
+    margin: str | float = "5%",
+    alpha: float = 0.05,
+    gates: Sequence[Any] = (EVERY_METRIC,),
+    variant_a: str = "",
+    variant_b: str = "",
+    store: str | Path | None = None,
+) -> Outcome:
+    """The candidate `b` against the baseline `a`, paired by case: runs, exported run files, or files of scores.
+
+    Without `b`, `a` is a file of pairs, or a run whose baseline is compared with its other variant. `metrics` and
+    `lower` (less is better) are names, `score_range` is lowest and highest score, and the others are as for
+    `llmops compare`. The outcome has `comparison`, `gates`, `exit_code` and `render`. Raises `InputError` for what
+    can't be read or compared.
+    """
+    from llmops.comparing import compare as compared
+    from llmops.evals.comparison_rules import ComparisonSettings
+    from llmops.score_kinds import CompareOptions, check_options
+
+    kinds: tuple[str, ...] = get_args(MetricKind)
+    if kind is not None and kind not in kinds:
+        raise InputError(f"kind is {kind!r}"[:200], hint=did_you_mean(str(kind), kinds))
+    options = CompareOptions(
+        arguments.texts_of("metrics", metrics, 'metrics=["accuracy"]'),
+        cast("MetricKind | None", kind),
+        score_range,
+        arguments.texts_of("lower", lower, 'lower=["latency"]'),
+        arguments.gates_of(gates),
+        ComparisonSettings(alpha=alpha, margin=str(margin).replace(" ", "")),
+        variant_a,
+        variant_b,
+        None if store is None else str(store),
+    )
+    check_options(options)
+    return compared(a, b, options)
 
 
 def _empty_suite() -> Suite:

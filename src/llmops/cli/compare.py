@@ -76,26 +76,21 @@ def compare(
         if report_format(path) == "csv":
             raise InputError(f"--output {path}: a comparison has no rows", hint="write .html, .md, .json or .xml")
     from llmops.comparing import compare as compared
-    from llmops.evals.comparison_rules import ComparisonSettings, check_margin
-    from llmops.score_kinds import CompareOptions
+    from llmops.evals.comparison_rules import ComparisonSettings
+    from llmops.score_kinds import CompareOptions, check_options
 
-    if not 0 < alpha < 0.5:
-        raise InputError(f"--alpha {alpha:g}", hint="above 0 and below 0.5, such as 0.05")
-    if range_ is not None and not -1e150 < range_[0] < range_[1] < 1e150:
-        raise InputError(f"--range {range_[0]:g} {range_[1]:g}", hint="the lowest score goes first: --range 1 5")
-    margin = margin.replace(" ", "")
-    check_margin(margin or "-", "--margin", unit="s")
     options = CompareOptions(
         metrics=tuple(metric or ()),
         kind=None if kind is Kind.auto else cast("MetricKind", kind.value),
         range=range_,
         lower=tuple(lower or ()),
         gates=_gates(gate),
-        settings=ComparisonSettings(alpha=alpha, margin=margin),
+        settings=ComparisonSettings(alpha=alpha, margin=margin.replace(" ", "")),
         variant_a=variant_a,
         variant_b=variant_b,
         store=store or None,
     )
+    check_options(options, dashes="--")
     outcome = compared(a, b, options)
     try:
         if as_json:
