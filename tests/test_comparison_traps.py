@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from exam_stub import WORSE, Exam, reply
-from llmops import evaluate
+from exam_stub import REWORDED, WORSE, Exam, reply
+from llmops import compare, evaluate
 from llmops.aggregate import Aggregate
 from llmops.columns import Columns
 from llmops.errors import InputError
 from llmops.evals.comparison_rules import ComparisonSettings
 from llmops.evals.comparisons import Compared, compare_all
 from llmops.runs import Run
+from llmops.store.runfile import export_run
 from llmops.types import Case, MetricInfo, Output, Result, Score
 from stub_server import Reply, StubServer
 
@@ -23,9 +24,10 @@ class Flaky:
     """A server that is down as long as `down` is set."""
 
     down = False
+    fails: Callable[[object], bool] = staticmethod(lambda body: False)
 
     def __call__(self, body: object, number: int) -> Reply:
-        return Reply(status=500) if self.down else reply(body, number)
+        return Reply(status=500) if self.down or self.fails(body) else reply(body, number)
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ def test_a_prompt_that_is_new_is_said_to_have_nothing_to_compare_with(exam: Exam
     exam.suite(variants=variants)
     [gate] = [gate for gate in run_of(exam).gates if gate.variant == "fresh"]
     assert (gate.outcome, gate.detail) == (
-        "undecided", "nothing to compare with at HEAD: it isn't there, or doesn't run there"
+        "undecided", "nothing to compare with at HEAD: only prompts that run there have a counterpart"
     )  # fmt: skip
 
 
@@ -143,3 +145,63 @@ def test_a_tag_is_marked_only_where_its_interval_says_so() -> None:
             assert not (one.notable and one.ci[0] <= 0 <= one.ci[1])
     assert any(one.notable for one in compare_all(wanted, table)[0].slices)
     assert not any(one.notable for one in compare_all(wanted, table, alpha=0.001)[0].slices)
+
+
+def test_running_again_does_not_wash_failed_answers_out(exam: Exam, flaky: Flaky) -> None:
+    """One answer in sixteen of the candidate fails, each time another: no number of runs makes that a pass."""
+    exam.suite(gates="[{no-worse: exact_match, margin: 20%}, 'errors <= 20%']", more="limits: {retries: 0}\n")
+    exam.commit("Allow some errors")
+    exam.prompt(REWORDED)
+    for run in range(4):
+        flaky.fails = lambda body, run=run: (
+            "Please" in str(body) and int(str(body).split("item ")[1][:2].strip("?'")) % 16 == run
+        )
+        done = run_of(exam, refresh=True, early_stop=False)
+        [guard] = [m for m in done.record.comparisons[0].metrics if m.guard]
+        assert guard.verdict == "inconclusive" and "answers failed" in guard.why[-1]
+        assert done.exit_code == 3
+
+
+def test_times_of_earlier_runs_are_not_pooled(exam: Exam) -> None:
+    exam.suite(gates="[{no-worse: latency_mean, margin: 1000%}]", more="comparison: {early_stop: false}\n")
+    exam.commit("Guard latency")
+    exam.prompt(WORSE)
+    first = run_of(exam, refresh=True)
+    again = run_of(exam, refresh=True)
+    [before], [now] = ([m for m in run.record.comparisons[0].metrics if m.guard] for run in (first, again))
+    own = again.aggregate.value("latency_mean", "lookup")
+    assert again.record.comparisons[0].pooled == 2 and now.mean_b == pytest.approx(own) and now.mean_b != before.mean_b
+
+
+def test_an_exported_run_remembers_which_times_were_remembered(exam: Exam, tmp_path: Path) -> None:
+    evaluate(exam.folder / "evals/codes.yaml")
+    exam.prompt(WORSE)
+    run = run_of(exam, store=tmp_path / "runs.db")
+    file = tmp_path / "run.jsonl"
+    export_run(run.record, run.results, file)
+    outcome = compare(file, metrics=["latency_mean"], gates=["no-worse: latency_mean within 1000%"])
+    assert (outcome.comparison.metrics[0].verdict, outcome.exit_code) == ("inconclusive", 3)
+
+
+def test_pipelines_beside_prompts_are_still_compared_with_the_suites_own_baseline(exam: Exam) -> None:
+    exam.write("pipe.py", "def old(item): return f'C{item}'\ndef new(item): return 'C1'\n")
+    variants = (
+        "  lookup: {prompt: lookup, backend: BACKEND}\n"
+        "  old: {python: ../pipe.py:old}\n  new: {python: ../pipe.py:new}\n"
+    )
+    exam.suite(variants=variants, more="baseline: old\ncomparison: {early_stop: false}\n")
+    exam.commit("Add pipelines")
+    exam.prompt(WORSE)
+    run = run_of(exam)
+    assert [(c.candidate, c.baseline) for c in run.record.comparisons] == [("lookup", "lookup@HEAD"), ("new", "old")]
+    assert {gate.variant: gate.outcome for gate in run.gates} == {"lookup": "fail", "new": "fail"}
+
+
+def test_a_side_that_failed_throughout_scores_the_worst(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    good.write_text("".join(f'{{"id": {i}, "scores": {{"accuracy": 1}}}}\n' for i in range(30)))
+    bad.write_text("".join(f'{{"id": {i}, "error": "down"}}\n' for i in range(30)))
+    outcome = compare(good, bad)
+    [metric] = outcome.comparison.metrics
+    assert (metric.mean_a, metric.mean_b, metric.errors_b, metric.verdict) == (1.0, 0.0, 30, "inconclusive")
+    assert outcome.exit_code == 3

@@ -73,7 +73,14 @@ def _with(suite: Suite, ref: str, made: Mapping[str, VariantSpec]) -> Suite:
     variants = tuple(one for variant in suite.variants for one in (made.get(variant.name), variant) if one)
     counterparts = {one.name: name for name, one in made.items()}
     baseline = base.name if base is not None else suite.baseline
-    return replace(suite, variants=variants, baseline=baseline, against=ref, counterparts=counterparts)
+    return replace(
+        suite,
+        variants=variants,
+        baseline=baseline,
+        against=ref,
+        counterparts=counterparts,
+        own_baseline=suite.baseline or "",
+    )
 
 
 def _reference(store: PromptStore, variant: VariantSpec) -> Reference:

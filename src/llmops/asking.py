@@ -25,7 +25,7 @@ def asked_of(suite: Suite, infos: Sequence[MetricInfo], running: Sequence[str]) 
         if is_comparison(rule) and rule.endswith(f" for variant:{suite.baseline}"):
             raise InputError(f"gate {rule!r} is on the baseline itself", where=where, hint="name another variant")
     guarded = {name for gate in comparison_gates for name, _ in gate.metrics}
-    where = next((where for rule, where in rules if is_comparison(rule)), "")
+    where = next((where for rule, where in rules if is_comparison(rule) and where), suite.where)
     check_margins([one for one in infos if one.name in guarded], comparison_gates, suite.comparison, where)
     parsed: tuple[Gate | ComparisonGate, ...] = (*comparison_gates, *gates)
     return tuple(gate.rule for gate in parsed if gate.variant in (None, *running))

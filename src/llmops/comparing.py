@@ -185,6 +185,8 @@ def _warnings(sides: Sequence[_Side], regrouped: int) -> list[str]:
     prints = {side.record.fingerprint for side in sides if side.record is not None and side.record.fingerprint}
     if len(prints) > 1:
         notes.append("the two runs had different datasets: cases with the same id were compared, whatever they asked")
+    if len({side.record.id for side in sides if side.record is not None}) > 1:
+        notes.append("times were measured in two runs: they also tell the hour")
     if regrouped:
         notes.append(f"{regrouped:,} cases have another group in the candidate: the baseline's is used")
     unfinished = [(side.name, side.record.status) for side in sides if side.record is not None]

@@ -68,7 +68,8 @@ class Rules:
     @property
     def compared(self) -> tuple[str, ...]:
         """The variants that gates on comparisons speak of."""
-        baselines = {baseline for _, baseline in self.pairs}
+        own = {candidate for candidate, _ in self.pairs}
+        baselines = {baseline for _, baseline in self.pairs} - own
         return tuple(name for name in self.candidates if name not in baselines)
 
 
@@ -130,10 +131,22 @@ def pairs_of(record: RunRecord) -> tuple[tuple[str, str], ...]:
     names = [info.name for info in record.variants]
     counterparts = record.config.get("counterparts") or {}
     if counterparts or record.config.get("against"):
-        return tuple((mine, name) for name, mine in counterparts.items() if {mine, name} <= set(names))
+        made = [(mine, name) for name, mine in counterparts.items() if {mine, name} <= set(names)]
+        return (*made, *_beside(record, {*counterparts, *counterparts.values()}))
     if record.baseline not in names:
         return ()
     return tuple((name, str(record.baseline)) for name in names if name != record.baseline)
+
+
+def _beside(record: RunRecord, paired: set[str]) -> list[tuple[str, str]]:
+    """What can't have been another one before, a pipeline, against the suite's own baseline."""
+    own = record.config.get("own_baseline")
+    infos = {info.name: info for info in record.variants}
+    if own not in infos:
+        return []
+    return [
+        (name, str(own)) for name, info in infos.items() if name != own and name not in paired and info.kind != "prompt"
+    ]
 
 
 def settings_of(config: Any) -> ComparisonSettings:
@@ -245,7 +258,7 @@ def _settled(comparison: Comparison) -> Comparison:
 
 
 def _is_tied(metric: MetricComparison) -> bool:
-    lost = metric.errors_a or metric.errors_b or metric.unscored
+    lost = metric.errors_a or metric.errors_b or metric.unscored or any("answers failed" in why for why in metric.why)
     return bool(metric.n) and metric.diff == 0 and not metric.broke and not metric.fixed and not lost
 
 

@@ -202,6 +202,7 @@ class Evaluation:
                 "variants": list(selection.variants),
                 "against": self.suite.against,
                 "baseline_run": self.suite.baseline_run,
+                "own_baseline": self.suite.own_baseline,
                 "max_repeats": self.suite.max_repeats,
                 "counterparts": dict(self.suite.counterparts),
                 "cache": "refresh" if self.options.refresh else "use" if self.options.cache else "off",

@@ -20,7 +20,8 @@ from llmops.store.database import Store
 from llmops.types import Case, Result, RunRecord, RunStatus, Sample
 
 CHOSEN = (  # which cases and variants a run has, and how it came to them
-    "only", "sample", "variants", "against", "baseline_run", "counterparts", "stopping", "max_repeats", "pooled",
+    "only", "sample", "variants", "against", "baseline_run", "own_baseline", "counterparts", "stopping", "max_repeats",
+    "pooled",
 )  # fmt: skip
 
 

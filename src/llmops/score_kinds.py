@@ -52,6 +52,9 @@ def metrics_of(
     Raises `InputError` when a metric that is asked for isn't there, or a score lies outside of the range told.
     """
     columns = [table.columns(name) for name in variants]
+    for one, other in (columns, columns[::-1]):
+        if not one.scores and any(one.errors):  # a side of which every answer failed scores the worst of everything
+            one.expect(other.scores)
     names = [name for name in columns[0].scores if name in columns[1].scores]
     for name in options.metrics:
         if name not in names and name not in MEASURES:

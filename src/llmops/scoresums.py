@@ -117,6 +117,7 @@ class Measures:
     def add(self, places: Sequence[int], outputs: Sequence[Mapping[str, Any]]) -> None:
         """The seconds and tokens of outputs as they are saved, where they are known."""
         for place, output in zip(places, outputs, strict=True):
+            self._columns.cached += output.get("cached") is True
             seconds: Any = output.get("latency_s")
             usage = output.get("usage")
             measured = type(seconds) is float or type(seconds) is int

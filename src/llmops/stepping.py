@@ -100,22 +100,27 @@ class Stepping:
         """Count answers of earlier runs of the same as more repeats, in the comparisons alone.
 
         An answer that several runs have, because it came from the cache, counts once. Failed answers don't: an outage
-        must not spoil every later run. Cases that this run doesn't have stay out of it.
+        must not spoil every later run. Nor do earlier answers stand in for those that failed now, and cases that this
+        run doesn't have stay out. Times are this run's alone: those of another hour tell the hour.
         """
-        known, ran = set(), set()
+        known: set[int] = set()
+        ran: set[tuple[str, str]] = set()
+        failed: set[tuple[str, str]] = set()
         pooled = Aggregate(self.aggregate.metrics)
         for result in own:
             if result.repeat < self._repeats:
                 known.add(_answer(result))
-                ran.add((result.variant, result.case.id))
+                ran |= {(result.variant, result.case.id)} if result.output.error is None else set()
+                failed |= {(result.variant, result.case.id)} if result.output.error is not None else set()
                 pooled.add(result)
+        ran -= failed
         for results in earlier:
             added = set()
             for result in results:
                 answer, case = _answer(result), (result.variant, result.case.id)
                 wanted = result.repeat < self._repeats and result.output.error is None and case in ran
                 if wanted and answer not in known:
-                    pooled.add(_untimed(result) if result.output.cached else result)
+                    pooled.add(_untimed(result))
                     added.add(answer)
             known |= added
             self._pooled += bool(added)
@@ -201,7 +206,7 @@ class Stepping:
 
 
 def _untimed(result: Result) -> Result:
-    """An answer that an earlier run had from the cache: what it says counts, the time it took belongs elsewhere."""
+    """An earlier run's answer: what it says counts, the time it took and where it was from don't."""
     return replace(result, output=replace(result.output, latency_s=None, cached=False))
 
 

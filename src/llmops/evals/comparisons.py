@@ -129,7 +129,8 @@ def _metrics(
 
 def _measured_alike(one: MetricComparison, aggregate: Aggregate, baseline: str, candidate: str) -> MetricComparison:
     """No verdict on times of which one side's were measured now and the other's are remembered."""
-    shares = [aggregate.cached(name) / max(1, aggregate.trials(name)) for name in (baseline, candidate)]
+    timed = [(aggregate.cached(name), sum(aggregate.columns(name).timed)) for name in (baseline, candidate)]
+    shares = [min(1.0, cached / max(1, all_of)) for cached, all_of in timed]
     if abs(shares[0] - shares[1]) <= UNEVEN_CACHE:
         return one
     said = f"{shares[0]:.0%} of the baseline's answers and {shares[1]:.0%} of the candidate's were not asked now"
@@ -196,7 +197,7 @@ def _outcome(
     if one is None:
         detail = "nothing to compare with: add --against REF, --baseline RUN, or a baseline: to the suite"
         if against:
-            detail = f"nothing to compare with at {against}: it isn't there, or doesn't run there"
+            detail = f"nothing to compare with at {against}: only prompts that run there have a counterpart"
         return GateOutcome(rule, candidate, "undecided", None, detail, strict)
     passes = {
         "no-regression": ("improved", "equivalent"),

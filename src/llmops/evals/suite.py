@@ -96,6 +96,7 @@ class Suite:
     overrides: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     against: str = ""  # what the counterparts are of: a git revision or a label
+    own_baseline: str = ""  # the suite's, where `baseline` is a counterpart
     baseline_run: str = ""  # the saved run whose answers the counterparts give
     counterparts: Mapping[str, str] = field(default_factory=dict)  # name of each to the variant it belongs to
 

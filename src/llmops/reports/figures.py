@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import datetime
 
 from llmops.types import Direction, GateOutcome, RunRecord
 
 MISSING = "–"
+_TIME = re.compile(r"latency_(?:mean|p\d+)(?:\s|$)")
 ARROWS: dict[Direction, str] = {"higher": "↑", "lower": "↓", "none": ""}
 
 
@@ -54,10 +56,10 @@ def plural(amount: int, noun: str) -> str:
 
 
 def gate_value(gate: GateOutcome) -> str:
-    """The value a gate saw, in the unit its rule is written in; of a comparison the gain, below 0 a fall."""
+    """The value a gate saw, in the unit its rule is written in; of a comparison the change."""
     demand, _, name = gate.rule.partition(": ")
     if demand in ("no-regression", "no-worse", "better") and gate.value is not None:
-        size = seconds(abs(gate.value)) if name.startswith("latency_") else number(abs(gate.value))
+        size = seconds(abs(gate.value)) if _TIME.match(name) else number(abs(gate.value))
         return f"{'−' if gate.value < 0 else '+' if gate.value > 0 else '±'}{size}"
     if "%" in gate.rule:
         return share(gate.value)

@@ -81,7 +81,8 @@ def _body(summary: Summary) -> Iterator[str]:
         yield f"<section><h2>Gates</h2>\n{gates(summary.record)}</section>\n"
     if not bare:
         yield from _answers(summary)
-    yield f"<section><h2>Provenance</h2>\n{provenance(summary.record)}</section>\n"
+    if summary.record.id:
+        yield f"<section><h2>Provenance</h2>\n{provenance(summary.record)}</section>\n"
     yield "</main>\n"
 
 

@@ -140,7 +140,7 @@ def _slices(compared: Comparison) -> str:
     if not blocks:
         return ""
     notable = sum(one.notable for one in compared.slices)
-    stands = f"{plural(notable, 'tag')} stand{'s' if notable == 1 else ''} out" if notable else "no tag stands out"
+    stands = f"{notable} of {plural(len(compared.slices), 'slice')} stand out" if notable else "no slice stands out"
     said = f"{stands} after Benjamini–Hochberg over all slices; slices block nothing"
     return (
         f"<details{' open' if notable else ''}><summary>By tag <small>{said}</small></summary>\n"

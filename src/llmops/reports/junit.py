@@ -47,7 +47,7 @@ def _variant_suite(summary: Summary, variant: VariantSummary, results: Results) 
         tests=variant.cases + lacking,
         errors=_failed_cases(summary, variant) + lacking,
         failures=0,
-        timestamp=record.started_at,
+        **({"timestamp": record.started_at} if record.started_at else {}),
         **times,
     )
     yield f"  <testsuite{attributes}>\n"

@@ -208,7 +208,7 @@ def _at_worst(m: MetricComparison) -> str:
 
 def _undecided(m: MetricComparison) -> str:
     if not m.n:
-        return "No case has a score on both sides."
+        return "" if m.why else "No case has a score on both sides."
     if is_cost(m) and not m.guard:
         return f"{signed(m.diff, m)}."  # nobody asked: how many cases it would take is of no use
     fits = interval(m)
