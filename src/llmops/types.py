@@ -11,6 +11,7 @@ Message = Mapping[str, Any]
 """One chat message in OpenAI's shape: `role`, `content`, and for tools `tool_calls` or `tool_call_id`."""
 
 TokenCertainty = Literal["exact", "estimated", "unknown"]
+CostCertainty = Literal["exact", "estimated", "unpriced"]
 Direction = Literal["higher", "lower", "none"]
 
 
@@ -36,8 +37,12 @@ class ToolCall:
 class Usage:
     """Tokens of one or more requests.
 
-    `input_tokens` includes cache reads and writes; `output_tokens` includes reasoning. `certainty` is
+    `input_tokens` includes cache reads and writes; `output_tokens` includes reasoning; both include audio.
+    `cache_write_tokens` includes those kept for an hour. `images` counts pictures made. `certainty` is
     `exact` when the server counted, `estimated` when we did, `unknown` when nobody could.
+
+    `cost` is in nano-dollars (10⁻⁹ $), of the requests that have a price; None when none has. `unpriced` counts
+    requests that have none, `estimated_cost` says that some of `cost` rests on estimated tokens or an estimated price.
     """
 
     input_tokens: int = 0
@@ -47,6 +52,13 @@ class Usage:
     reasoning_tokens: int = 0
     requests: int = 0
     certainty: TokenCertainty = "unknown"
+    cache_write_1h_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    images: int = 0
+    cost: int | None = None
+    unpriced: int = 0
+    estimated_cost: bool = False
 
     @property
     def total_tokens(self) -> int:
@@ -66,6 +78,13 @@ class Usage:
             self.reasoning_tokens + other.reasoning_tokens,
             self.requests + other.requests,
             order[max(order.index(self.certainty), order.index(other.certainty))],
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            self.audio_input_tokens + other.audio_input_tokens,
+            self.audio_output_tokens + other.audio_output_tokens,
+            self.images + other.images,
+            None if self.cost is None and other.cost is None else (self.cost or 0) + (other.cost or 0),
+            self.unpriced + other.unpriced,
+            self.estimated_cost or other.estimated_cost,
         )
 
 
@@ -103,7 +122,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a backend answered. Times in seconds; `cached` marks an answer that was not paid for."""
+    """What a backend answered. Times in seconds; `cached` marks an answer that was not paid for.
+
+    `backend` is the name of the one that answered, `response_id` the server's own id (never ours: they repeat),
+    `service_tier` what the server says it was served as, `reported_cost` what it says it costs, in nano-dollars.
+    """
 
     text: str
     usage: Usage = field(default_factory=Usage)
@@ -113,6 +136,10 @@ class Completion:
     latency_s: float | None = None
     first_token_s: float | None = None
     cached: bool = False
+    backend: str = ""
+    response_id: str = ""
+    service_tier: str = ""
+    reported_cost: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +396,164 @@ class RunRecord:
     gates: tuple[GateOutcome, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     note: str = ""
+
+
+Purpose = Literal["app", "eval", "judge", "guard"]
+CallOutcome = Literal["pending", "success", "error", "timeout", "cancelled", "abandoned", "unsent"]
+CallState = Literal["pending", "settled", "estimated", "unknown"]
+BudgetUnit = Literal["nanodollars", "tokens", "requests"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Whom a call is for. `prompt` is `name@version` or a working file's name, `prompt_id` its content id.
+
+    `team`, `feature`, `user` and `tags` are the caller's own words. `fallback_from` names the backend that failed
+    before this one was asked.
+    """
+
+    purpose: Purpose = "app"
+    run: str = ""
+    suite: str = ""
+    variant: str = ""
+    prompt: str = ""
+    prompt_id: str = ""
+    team: str = ""
+    feature: str = ""
+    user: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    fallback_from: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Dollars of one call, in nano-dollars (10⁻⁹ $). The parts add up to `total` exactly.
+
+    `input` is input that was neither read from nor written to a cache, `output` is output without reasoning that has
+    a price of its own, `fees` are per request, image and the like. `source` says whose price it is (`reported` is the
+    provider's own figure), `price` which entry, `revision` the hash of the price book. `certainty` is `estimated`
+    when tokens are, or when the entry is not of exactly this model.
+    """
+
+    total: int
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    fees: int = 0
+    certainty: CostCertainty = "exact"
+    source: str = ""
+    price: str = ""
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One row of the request log: a request to a model, from when it is sent until it is settled.
+
+    `started_at` is a Unix time in seconds. `backend` is the name it has in the project, `provider` who runs it
+    (`openai`, `anthropic`, `vllm`, …), `address` the server's host and port. `state` says how sure the tokens are:
+    `pending` until there is an answer, `settled` as the server counted, `estimated` as we did, `unknown` when nobody
+    could. `outcome` `unsent` is a call that never reached the server. `cost` is None when there is no price or nothing
+    to multiply it with. `attempt` counts from 1. `guards` holds decisions of guards by check. `error` is an error's
+    kind, such as `rate_limited`.
+    """
+
+    id: str
+    started_at: float
+    backend: str = ""
+    provider: str = ""
+    address: str = ""
+    model_asked: str = ""
+    model_served: str = ""
+    attribution: Attribution = field(default_factory=Attribution)
+    outcome: CallOutcome = "pending"
+    state: CallState = "pending"
+    usage: Usage = field(default_factory=Usage)
+    cost: Cost | None = None
+    first_token_s: float | None = None
+    duration_s: float | None = None
+    finish_reason: str = ""
+    response_id: str = ""
+    service_tier: str = ""
+    error: str = ""
+    attempt: int = 1
+    stream: bool = False
+    guards: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallText:
+    """What was said in a call: kept only where a project asks for it, apart from the calls."""
+
+    messages: tuple[Message, ...]
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a call may use at worst of one budget's window, set aside before it is sent.
+
+    `window` names budget and window (`team=search/2026-12-01`). A `hard` hold that doesn't fit into `limit` refuses
+    the call; another is only counted.
+    """
+
+    window: str
+    unit: BudgetUnit
+    limit: int
+    amount: int
+    hard: bool = True
+
+
+class CallLog(Protocol):
+    """Where calls are written; `llmops.store.call_writer` has the real one. Every method raises `StoreError`."""
+
+    async def begin(self, call: Call, holds: tuple[Hold, ...] = ()) -> None:
+        """Returns when the row is committed, so that a call that is sent is never missing.
+
+        Raises `BudgetExceededError` when a hard hold doesn't fit: then nothing is written.
+        """
+        ...
+
+    def begin_now(self, call: Call, holds: tuple[Hold, ...] = ()) -> None:
+        """The same for threads without an event loop."""
+        ...
+
+    def settle(self, call: Call, holds: tuple[Hold, ...] = (), text: CallText | None = None) -> None:
+        """Hand over how a call ended; written soon. `holds` are replaced by what `call` used. Waits only when full."""
+        ...
+
+    def discard(self, call: Call, holds: tuple[Hold, ...] = ()) -> None:
+        """A call that was begun and never sent: its holds are given back, its row stays as `unsent`."""
+        ...
+
+    def flush(self, timeout_s: float = 30) -> None:
+        """Wait until everything handed over is committed."""
+        ...
+
+
+class CallSink(Protocol):
+    """Told of every settled call: an exporter. Must not wait and must not raise."""
+
+    def record(self, call: Call, text: CallText | None) -> None: ...
+
+
+class Pricer(Protocol):
+    """Puts a price on usage; `llmops.usage.price_book` has the real one."""
+
+    def cost(
+        self,
+        usage: Usage,
+        *,
+        provider: str,
+        model: str,
+        backend: str = "",
+        at: float | None = None,
+        service_tier: str = "",
+    ) -> Cost | None:
+        """The cost of one request's usage at a Unix time (None: now), or None without a price. Never raises."""
+        ...
 
 
 @runtime_checkable

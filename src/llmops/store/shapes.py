@@ -177,7 +177,11 @@ _LARGEST = sys.float_info.max
 _NO_USAGE = Usage()
 _CONTEXTS = many(of(Context, {"text": TEXT, "id": TEXT, "score": NUMBER_OR_NONE}))
 _CALLS = many(of(ToolCall, {"name": TEXT, "arguments": mapping, "id": TEXT}))
-_USAGE = {entry.name: INT for entry in fields(Usage)} | {"certainty": one_of(TokenCertainty)}
+_USAGE = {entry.name: INT for entry in fields(Usage)} | {
+    "certainty": one_of(TokenCertainty),
+    "cost": lambda value: None if value is None else INT(value),
+    "estimated_cost": BOOL,
+}
 _FAILURE = {"kind": TEXT, "message": TEXT, "retryable": BOOL, "attempts": INT}
 _SCORE = {"value": NUMBER_OR_NONE, "reason": TEXT}
 _CASE: dict[str, Check] = {

@@ -1,0 +1,1 @@
+"""What `llmops backends check` asks of every server a project names."""

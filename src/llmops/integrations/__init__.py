@@ -1,0 +1,1 @@
+"""Tracking for applications that exist already: the OpenAI client, LangChain, litellm."""

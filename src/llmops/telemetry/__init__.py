@@ -1,0 +1,1 @@
+"""Calls told to others: OpenTelemetry spans over OTLP, and Prometheus text."""

@@ -1,0 +1,1 @@
+"""Tokens and dollars: prices, budgets, the tracker of calls."""
