@@ -18,6 +18,7 @@ from sqlalchemy import inspect, text
 from llmops.errors import InputError, NotFoundError, StoreError
 from llmops.identity import new_id
 from llmops.store import schema
+from llmops.store.call_tables import metadata
 from llmops.store.database import Store
 from llmops.store.location import open_place
 from llmops.types import (
@@ -468,8 +469,9 @@ def shape(engine) -> dict:
 
 def drop_all(engine) -> None:
     with engine.begin() as connection:
-        for table in ("scores", "outputs", "cases", "runs", "alembic_version"):
-            connection.exec_driver_sql(f"DROP TABLE {table}")
+        for table in reversed(metadata.sorted_tables):
+            connection.exec_driver_sql(f"DROP TABLE {table.name}")
+        connection.exec_driver_sql("DROP TABLE alembic_version")
 
 
 def run_all_migrations(place) -> None:
@@ -498,8 +500,8 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9000"
+down_revision = "HEAD"
 
 
 def upgrade():
@@ -514,8 +516,8 @@ def next_version(tmp_path, monkeypatch):
 
     def upgrade() -> None:
         (tmp_path / "versions").mkdir()
-        (tmp_path / "versions" / "0002_next.py").write_text(NEXT)
-        monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
+        (tmp_path / "versions" / "9000_next.py").write_text(NEXT.replace("HEAD", schema.head()))
+        monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "9000"))
         monkeypatch.setattr(schema, "VERSIONS", (*schema.VERSIONS, tmp_path / "versions"))
 
     return upgrade

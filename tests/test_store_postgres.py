@@ -62,11 +62,12 @@ def test_an_older_server_is_migrated_only_when_asked(location, next_version):
     with Store.open(location) as store:
         store.create_run(record)
         save(store, record, result())
+    before = schema.head()
     next_version()
     with pytest.raises(StoreError, match="llmops db migrate"):
         Store.open(location)
-    assert Store.migrate_at(location) == ("0001", "0002")
-    assert Store.migrate_at(location) == ("0002", "0002")
+    assert Store.migrate_at(location) == (before, "9000")
+    assert Store.migrate_at(location) == ("9000", "9000")
     with Store.open(location) as store:
         assert list(store.results(record.id)) == [result()]
 

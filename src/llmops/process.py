@@ -33,6 +33,7 @@ def has_ended(mark: Mapping[str, Any] | None) -> bool:
 def _started(pid: int) -> str | None:
     """Start time in clock ticks since boot (field 22 of proc(5)'s stat), where there is /proc."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19]
+        words = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+        return None if words[0] in ("Z", "X") else words[19]  # a child that has ended and nobody waited for
     except (OSError, IndexError):
         return None

@@ -13,7 +13,8 @@ from llmops.store.checks import ShapeError
 from llmops.store.urls import scrub
 
 TIMEOUT = "LLMOPS_STORE_TIMEOUT_S"
-_ROOM = "what was saved is intact: free some space, then llmops eval --resume"
+_ROOM = "what was saved is intact: free some space, then try again (a run: llmops eval --resume)"
+_PASSING = ("08", "25", "40", "53", "55", "57", "58")  # connections, transactions, resources, locks, the server itself
 _SQLITE = (
     ("SQLITE_FULL", "the disk is full", _ROOM),
     ("SQLITE_IOERR", "the disk is full or failed", _ROOM),
@@ -84,6 +85,14 @@ def _explain_sqlite(error: sqlite3.Error, where: str) -> StoreError:
 def _locked(where: str) -> StoreError:
     message = f"another process has kept the store locked for {store_timeout_s():g} s"
     return StoreError(message, where=where, hint=f"wait for it or end it; {TIMEOUT} sets how long to wait")
+
+
+def may_pass(error: BaseException) -> bool:
+    """True for what may work later: a lock, a full disk, a server that is away. False for data that is refused."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if isinstance(cause, (OSError, sqlite3.OperationalError, StoreError)):
+        return True
+    return type(cause).__name__ == "OperationalError" or str(getattr(cause, "sqlstate", "") or "")[:2] in _PASSING
 
 
 def is_integrity(error: BaseException) -> bool:

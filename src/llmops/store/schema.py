@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, text
 
 from llmops.errors import NotFoundError, StoreError
+from llmops.store.call_tables import metadata
 from llmops.store.failures import store_timeout_s
 from llmops.store.location import NO_RUNS, Place
-from llmops.store.tables import metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001",)  # oldest first
+REVISIONS = ("0001", "0002")  # oldest first
 SCRIPTS = Path(__file__).parent / "migrations"
 VERSIONS = (SCRIPTS / "versions",)
 _LOCK = 0x6C6C6D6F7073  # any number of ours: "llmops"
 
 
 def head() -> str:
-    """The revision that the tables in `tables.py` are."""
+    """The revision that the tables in `tables.py` and `call_tables.py` are."""
     return REVISIONS[-1]
 
 

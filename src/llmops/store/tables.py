@@ -1,4 +1,4 @@
-"""The tables. These classes are the schema; `migrations/` leads there from older ones."""
+"""The tables of runs. With those of `call_tables.py` they are the schema; `migrations/` leads there from older ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlmodel import Field, SQLModel
 _tables = registry()
 
 
-class _Base(SQLModel, registry=_tables):
+class Base(SQLModel, registry=_tables):
     """Base of our tables."""
 
 
@@ -21,11 +21,12 @@ def _run_key() -> Any:
     return Field(sa_column=Column("run_key", Integer, key, primary_key=True, autoincrement=False))
 
 
-def _key_text(name: str) -> Any:
+def key_text(name: str) -> Any:
+    """A column of text in a primary key."""
     return Field(sa_column=Column(name, Text, primary_key=True))
 
 
-class RunRow(_Base, table=True):
+class RunRow(Base, table=True):
     """A run. `document` is the whole `RunRecord`; the other columns repeat what is searched."""
 
     __tablename__ = "runs"
@@ -44,28 +45,28 @@ class RunRow(_Base, table=True):
     document: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
 
 
-class CaseRow(_Base, table=True):
+class CaseRow(Base, table=True):
     """A case as a run saw it, once a run. `position` is its place in the dataset, from 0."""
 
     __tablename__ = "cases"
     __table_args__ = (Index("ix_cases_position", "run_key", "position"), {"sqlite_with_rowid": False})
 
     run_key: int = _run_key()
-    case_id: str = _key_text("case_id")
+    case_id: str = key_text("case_id")
     position: int = Field(sa_column=Column(Integer, nullable=False))
     group_name: str | None = Field(default=None, sa_column=Column(Text))
     body: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
 
 
-class OutputRow(_Base, table=True):
+class OutputRow(Base, table=True):
     """An output. `body` is all of it; the other columns repeat what is counted in SQL."""
 
     __tablename__ = "outputs"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
     run_key: int = _run_key()
-    case_id: str = _key_text("case_id")
-    variant: str = _key_text("variant")
+    case_id: str = key_text("case_id")
+    variant: str = key_text("variant")
     repeat: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     error_kind: str | None = Field(default=None, sa_column=Column(Text))
     latency_s: float | None = Field(default=None, sa_column=Column(Float))
@@ -75,17 +76,17 @@ class OutputRow(_Base, table=True):
     body: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
 
 
-class ScoreRow(_Base, table=True):
+class ScoreRow(Base, table=True):
     """A score of an output; `value` is null where a metric gave none."""
 
     __tablename__ = "scores"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
     run_key: int = _run_key()
-    case_id: str = _key_text("case_id")
-    variant: str = _key_text("variant")
+    case_id: str = key_text("case_id")
+    variant: str = key_text("variant")
     repeat: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
-    metric: str = _key_text("metric")
+    metric: str = key_text("metric")
     value: float | None = Field(default=None, sa_column=Column(Float))
     reason: str = Field(sa_column=Column(Text, nullable=False))
 

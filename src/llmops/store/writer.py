@@ -13,6 +13,7 @@ from sqlalchemy import Table, bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from llmops.errors import StoreError
+from llmops.store.call_turns import turn
 from llmops.store.encoding import dumps, name_key, number, safe_text
 from llmops.store.failures import is_integrity, store_timeout_s
 from llmops.store.location import Place
@@ -206,6 +207,10 @@ class _Tables:
 
     def _commit_to_file(self, rows: Mapping[str, Rows], replacing: Sequence[tuple[Any, ...]]) -> None:
         """The same statements straight through the driver, which halves the cost of a row."""
+        with turn(self._place.path):
+            self._commit_in_turn(rows, replacing)
+
+    def _commit_in_turn(self, rows: Mapping[str, Rows], replacing: Sequence[tuple[Any, ...]]) -> None:
         if self._driver is None:
             self._driver = self._place.engine.raw_connection()
         cursor = self._driver.cursor()

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from llmops.store.tables import metadata
+from llmops.store.call_tables import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(
