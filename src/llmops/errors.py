@@ -79,9 +79,13 @@ class MissingExtraError(InputError):
 
 
 class BackendError(LlmopsError):
-    """A model server, a pipeline or an endpoint failed. Stored with the case; the run goes on."""
+    """A model server, a pipeline or an endpoint failed. Stored with the case; the run goes on.
+
+    `status` is the HTTP status of a server that answered with something else than a completion.
+    """
 
     exit_code = EXIT_BACKEND_FAILED
+    status: int | None = None
 
 
 class BackendUnavailableError(BackendError):
@@ -125,9 +129,18 @@ class PipelineError(BackendError):
 
 
 class BudgetExceededError(LlmopsError):
-    """A limit on requests, tokens or money was reached before sending."""
+    """A limit on requests, tokens or money was reached before sending.
+
+    `could_fit` says that only calls in flight were in the way, `window` names the budget's window, and `left`, `used`
+    and `held` are in its unit.
+    """
 
     exit_code = EXIT_INCONCLUSIVE
+    could_fit = False
+    window = ""
+    left: int | None = None
+    used: int | None = None
+    held: int | None = None
 
 
 class StoreError(LlmopsError):

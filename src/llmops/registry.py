@@ -23,6 +23,9 @@ BUILT_INS: dict[Kind, dict[str, str]] = {
         "extractive": "llmops.backends.extractive:Extractive",
         "recorded": "llmops.backends.recorded:Recorded",
         "openai_http": "llmops.backends.openai_http:OpenAIHttp",
+        "litellm": "llmops.backends.litellm:LiteLLM",
+        "triton": "llmops.backends.triton:Triton",
+        "fallback": "llmops.backends.fallback:Fallback",
     },
     "variants": {
         "prompt": "llmops.variants.prompt:PromptVariant",

@@ -27,7 +27,8 @@ CREATE INDEX IF NOT EXISTS answers_by_origin ON answers (origin);
 
 
 _FIELDS = tuple(field.name for field in fields(Completion) if field.name != "cached")
-_USAGE_FIELDS = tuple(field.name for field in fields(Usage))
+_MONEY = ("cost", "unpriced", "estimated_cost")  # prices change: what a kept answer costs is asked when it is read
+_USAGE_FIELDS = tuple(field.name for field in fields(Usage) if field.name not in _MONEY)
 
 
 def request_text(identity: Mapping[str, Any], request: Request) -> str:

@@ -21,7 +21,8 @@ from llmops.backends.server_events import EventParser
 from llmops.errors import BackendError, BadResponseError, ConfigError, InputError
 from llmops.http import HttpClient, check_url, expand_headers, header_secrets, masking, refused
 from llmops.http.addresses import header_value
-from llmops.http.client import MAX_BODY_BYTES, read
+from llmops.http.client import MAX_BODY_BYTES, SENDING, read
+from llmops.token_usage import read_usage
 from llmops.types import Completion, Request
 
 if TYPE_CHECKING:
@@ -42,8 +43,11 @@ class OpenAIHttp:
     `api_key_env` names the environment variable that holds the key; for api.openai.com `OPENAI_API_KEY` is used
     when it is set. Header values may hold `${VAR}`. Keys are read when the first request is sent, never shown and
     never part of `identity`. With `stream`, answers are streamed so that the time to the first token is measured.
-    `read_timeout_s` is the longest silence between two pieces of an answer.
+    `read_timeout_s` is the longest silence between two pieces of an answer. `provider` says who runs the server, for
+    prices and reports, where its address doesn't (`vllm`).
     """
+
+    marks_sent = True
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class OpenAIHttp:
         connect_timeout_s: float = 10.0,
         read_timeout_s: float = 120.0,
         trust_env: bool = False,
+        provider: str = "",
     ) -> None:
         from yarl import URL
 
@@ -62,6 +67,7 @@ class OpenAIHttp:
             raise InputError("connect_timeout_s and read_timeout_s are seconds above 0")
         self.base_url = _normalised(base_url)
         self.model = model
+        self.provider = provider
         self._streams = stream
         self._api_key_env = api_key_env
         self._extra_headers = dict(headers or {})
@@ -100,10 +106,13 @@ class OpenAIHttp:
             return parse_completion(answer.body, self._chat_url, asked=request.model or self.model, latency_s=latency)
 
     async def _last_of_stream(self, request: Request) -> Completion:
+        sending: Any = SENDING.get()
         async with contextlib.aclosing(self.stream(request)) as parts:
             async for part in parts:
                 if isinstance(part, Completion):
                     return part
+                if sending is not None:
+                    sending.received(part)
         raise BadResponseError(f"{self._chat_url} streamed nothing")
 
     async def stream(self, request: Request) -> AsyncGenerator[str | Completion, None]:
@@ -115,6 +124,7 @@ class OpenAIHttp:
         body = request_body(request, self.model, stream=True)
         asked = request.model or self.model
         began = time.perf_counter()
+        sending: Any = SENDING.get()
         with masking(lambda: self._secrets):
             async with self._client.open("POST", self._chat_url, body) as response:
                 if response.status != 200:
@@ -129,12 +139,16 @@ class OpenAIHttp:
                     return
                 built = StreamedCompletion(self._chat_url, asked)
                 first: float | None = None
-                async with contextlib.aclosing(_pieces(response, built)) as pieces:
-                    async for piece in pieces:
-                        if first is None:
-                            first = time.perf_counter() - began
-                        if piece:
-                            yield piece
+                try:
+                    async with contextlib.aclosing(_pieces(response, built)) as pieces:
+                        async for piece in pieces:
+                            if first is None:
+                                first = time.perf_counter() - began
+                            if piece:
+                                yield piece
+                finally:
+                    if sending is not None and built.usage.certainty != "unknown":
+                        sending.counted(built.usage)  # however the stream ends
                 completion = built.completion(time.perf_counter() - began, first)
                 await _drain(response)
                 yield completion
@@ -154,7 +168,11 @@ class OpenAIHttp:
                 answer = await self._client.send("POST", self._embeddings_url, body)
                 if answer.status != 200:
                     raise self._refused(answer.status, answer.headers, answer.body, self._embeddings_url)
-                vectors += _vectors(answer.body, self._embeddings_url, len(batch))
+                data = parse_json(answer.body, self._embeddings_url)
+                vectors += _vectors(data, self._embeddings_url, len(batch))
+                sending: Any = SENDING.get()
+                if sending is not None and (usage := read_usage(data.get("usage"))) is not None:
+                    sending.counted(usage)
         return vectors
 
     async def aclose(self) -> None:
@@ -214,7 +232,7 @@ async def _pieces(response: ClientResponse, built: StreamedCompletion) -> AsyncG
     """Pieces until `[DONE]` or the end, "" for the parts of tool calls."""
     parser = EventParser()
     size = 0
-    while not built.done and (chunk := await response.content.readany()):
+    while not built.done and (chunk := await _more(response, built)):
         size += len(chunk)
         if size > MAX_BODY_BYTES:
             raise BadResponseError(f"{response.url} streamed more than {MAX_BODY_BYTES // 1_048_576} MB")
@@ -233,6 +251,18 @@ async def _pieces(response: ClientResponse, built: StreamedCompletion) -> AsyncG
             yield piece
 
 
+async def _more(response: ClientResponse, built: StreamedCompletion) -> bytes:
+    """The next bytes; a connection that breaks after the answer and its usage came is an end like another."""
+    import aiohttp
+
+    try:
+        return await response.content.readany()
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        if built.is_whole:
+            return b""
+        raise
+
+
 async def _drain(response: ClientResponse) -> None:
     """Read to the end, which is usually there already, so that the connection can be used again."""
     import aiohttp
@@ -243,8 +273,8 @@ async def _drain(response: ClientResponse) -> None:
                 pass
 
 
-def _vectors(body: bytes, url: URL, expected: int) -> list[list[float]]:
-    rows = parse_json(body, url).get("data")
+def _vectors(data: Mapping[str, Any], url: URL, expected: int) -> list[list[float]]:
+    rows = data.get("data")
     if not isinstance(rows, list) or len(rows) != expected:
         count = len(rows) if isinstance(rows, list) else "no"
         raise BadResponseError(f"{url} answered {count} vectors for {expected} texts")

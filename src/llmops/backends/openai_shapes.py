@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from llmops.errors import BackendError, BackendUnavailableError, BadResponseError, InputError, RequestRejectedError
 from llmops.http import refused, shown
 from llmops.http.failures import server_message
-from llmops.token_usage import read_usage
+from llmops.token_usage import read_usage, reported_cost, service_tier
 from llmops.types import Completion, Request, ToolCall, Usage
 
 RAW_ARGUMENTS = "_raw"
@@ -21,6 +22,18 @@ _OURS = ("model", "messages", "stream", "stream_options")
 
 def request_body(request: Request, model: str, *, stream: bool) -> bytes:
     """The JSON body. Raises `InputError` without a model, `RequestRejectedError` on what JSON can't hold."""
+    body = request_fields(request, model)
+    if stream:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True}
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestRejectedError(f"the request can't be written as JSON: {error}") from None
+
+
+def request_fields(request: Request, model: str) -> dict[str, Any]:
+    """The body's fields but for those of streams. Raises `InputError` without a model."""
     chosen = request.model or model
     if not chosen:
         raise InputError("no model is named", hint="give the backend or the prompt a model: …")
@@ -31,13 +44,7 @@ def request_body(request: Request, model: str, *, stream: bool) -> bytes:
         body["tools"] = [_tool(tool) for tool in request.tools]
     if request.output_schema is not None:
         body["response_format"] = _response_format(request.output_schema)
-    if stream:
-        body["stream"] = True
-        body["stream_options"] = {"include_usage": True}
-    try:
-        return json.dumps(body, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise RequestRejectedError(f"the request can't be written as JSON: {error}") from None
+    return body
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,7 +74,11 @@ def parse_json(body: bytes, url: Any) -> Mapping[str, Any]:
 
 def parse_completion(body: bytes, url: Any, *, asked: str = "", latency_s: float | None = None) -> Completion:
     """The completion in a whole answer. Raises `BadResponseError` when it isn't one."""
-    data = parse_json(body, url)
+    return read_completion(parse_json(body, url), url, asked=asked, latency_s=latency_s)
+
+
+def read_completion(data: Mapping[str, Any], url: Any, *, asked: str, latency_s: float | None) -> Completion:
+    """The same for data that was read already."""
     choice = _first_choice(data, url)
     if choice is None:
         raise reported_error(data, url) or BadResponseError(f"{url} answered without choices")
@@ -84,6 +95,9 @@ def parse_completion(body: bytes, url: Any, *, asked: str = "", latency_s: float
         finish_reason=_text(choice.get("finish_reason")),
         model=_text(data.get("model")) or asked,
         latency_s=latency_s,
+        response_id=_text(data.get("id")),
+        service_tier=service_tier(data),
+        reported_cost=reported_cost(data.get("usage")),
     )
 
 
@@ -172,35 +186,65 @@ def _text(value: Any) -> str:
 
 
 class StreamedCompletion:
-    """Puts a completion together from the data of a stream's events."""
+    """Puts a completion together from the data of a stream's events.
+
+    `done` says that its end mark came, `is_whole` that nothing is missing: the answer ended and its usage came.
+    """
 
     def __init__(self, url: Any, asked: str) -> None:
         self._url = url
         self._pieces: list[str] = []
         self._calls: dict[Any, dict[str, Any]] = {}
         self._usage = Usage(requests=1)
+        self._usage_is_last = False
+        self._cost: int | None = None
         self._model = asked
+        self._id = ""
+        self._tier = ""
         self._finish = ""
         self._any = False
         self.done = False
+
+    @property
+    def usage(self) -> Usage:
+        """What the server counted, the last count over earlier ones; of a count so far, an estimate of the whole."""
+        if self.done or self._usage_is_last or self._usage.certainty != "exact":
+            return self._usage
+        return replace(self._usage, certainty="estimated")
+
+    @property
+    def is_whole(self) -> bool:
+        return self.done or (bool(self._finish) and self._usage_is_last)
 
     def add(self, data: bytes) -> str | None:
         """The piece of text an event brings: "" for part of a tool call, None for nothing of the answer."""
         if data.strip() == b"[DONE]":
             self.done = True
             return None
-        chunk = parse_json(data, self._url)
+        return self.add_chunk(parse_json(data, self._url))
+
+    def add_chunk(self, chunk: Mapping[str, Any]) -> str | None:
+        """The same for data that was read already."""
         problem = reported_error(chunk, self._url)
         if problem is not None:
             raise problem
         self._model = _text(chunk.get("model")) or self._model
-        self._usage = read_usage(chunk.get("usage")) or self._usage
+        self._id = self._id or _text(chunk.get("id"))
         choice = _first_choice(chunk, self._url)
-        if choice is None:
-            return None
-        self._any = True
-        self._finish = _text(choice.get("finish_reason")) or self._finish
-        return self._delta(choice.get("delta"))
+        if choice is not None:
+            self._any = True
+            self._finish = _text(choice.get("finish_reason")) or self._finish
+        if chunk.get("usage") or "service_tier" in chunk:
+            self._account(chunk)
+        return None if choice is None else self._delta(choice.get("delta"))
+
+    def _account(self, chunk: Mapping[str, Any]) -> None:
+        self._tier = service_tier(chunk) or self._tier
+        counted = read_usage(chunk.get("usage"))
+        if counted is not None:
+            self._usage, self._usage_is_last = counted, bool(self._finish)
+        cost = reported_cost(chunk.get("usage"))
+        self._cost = self._cost if cost is None else cost
 
     def _delta(self, delta: Any) -> str | None:
         if delta is None:
@@ -242,10 +286,13 @@ class StreamedCompletion:
         ]
         return Completion(
             text=whole_text("".join(self._pieces)),
-            usage=self._usage,
+            usage=self.usage,
             tool_calls=tuple(tool_call(call, self._url) for call in calls),
             finish_reason=self._finish,
             model=self._model,
             latency_s=latency_s,
             first_token_s=first_token_s,
+            response_id=self._id,
+            service_tier=self._tier,
+            reported_cost=self._cost,
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from llmops.errors import (
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from yarl import URL
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
+SENDING: ContextVar[Any] = ContextVar("llmops_sending", default=None)
+"""Whose request is about to go out: its `sent` is set to True when the first byte is written to a connection.
+
+A call that ended before that never reached a server. It is marked a moment early rather than late.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class HttpClient:
         """The answer to `body`, read to its end. Raises `BackendError` when there is none."""
         session = self._session()
         try:
-            async with session.request(method, url, data=body, allow_redirects=False) as response:
+            async with session.request(method, url, data=_marking(body), allow_redirects=False) as response:
                 return Answer(response.status, response.headers, await read(response, url))
         except Exception as error:
             raise self._explain(error, url) from None
@@ -69,7 +76,7 @@ class HttpClient:
         """The response before its body is read, for streams; failures while it is read are mapped as well."""
         session = self._session()
         try:
-            async with session.request(method, url, data=body, allow_redirects=False) as response:
+            async with session.request(method, url, data=_marking(body), allow_redirects=False) as response:
                 yield response
         except Exception as error:
             raise self._explain(error, url) from None
@@ -138,3 +145,35 @@ async def read(response: ClientResponse, url: Any) -> bytes:
         if size > MAX_BODY_BYTES:
             raise BadResponseError(f"{url} answered more than {MAX_BODY_BYTES // 1_048_576} MB")
     return b"".join(blocks)
+
+
+def _marking(body: bytes) -> Any:
+    """`body` as aiohttp takes it, marking `SENDING` when it is written (headers go out together with it)."""
+    sending = SENDING.get()
+    if sending is None:
+        return body
+    if not body:  # nothing that could mark it
+        sending.sent = True
+        return body
+    return _marking_payload()(body, sending)
+
+
+@cache
+def _marking_payload() -> Callable[[bytes, Any], Any]:
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.payload import BytesPayload
+
+    class MarkingPayload(BytesPayload):
+        def __init__(self, value: bytes, sending: Any) -> None:
+            super().__init__(value)
+            self._sending = sending
+
+        async def write(self, writer: AbstractStreamWriter) -> None:
+            self._sending.sent = True
+            await super().write(writer)
+
+        async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+            self._sending.sent = True
+            await super().write_with_length(writer, content_length)
+
+    return MarkingPayload

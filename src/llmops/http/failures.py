@@ -40,6 +40,19 @@ def refused(
     secrets: Iterable[str] = (),
 ) -> BackendError:
     """The error for a status other than 2xx. `hints` says what to do about a status; `secrets` are masked."""
+    made = _refusal(status, headers, body, url, hints, secrets)
+    made.status = status
+    return made
+
+
+def _refusal(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    url: str,
+    hints: Mapping[int, str] | None,
+    secrets: Iterable[str],
+) -> BackendError:
     error = _error_object(body)
     said = server_message(error, body, secrets)
     message = f"{url} answered {status}: {said}" if said else f"{url} answered {status}"
