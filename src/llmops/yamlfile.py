@@ -192,7 +192,8 @@ def _expand(value: Any, path: Path, document: Document, error: type[InputError],
         own = (
             "headers" in value and "with" not in path
         )  # what `with` holds goes to the user's code, which expects it whole
-        if own and (path[-1:] == ("openai_http",) or any(kind in value for kind in _FILLS_IN_HEADERS)):
+        filled_in_later = path[-1:] == ("openai_http",) or path == ("telemetry",)
+        if own and (filled_in_later or any(kind in value for kind in _FILLS_IN_HEADERS)):
             expanded["headers"] = value["headers"]
         return expanded
     if isinstance(value, list):

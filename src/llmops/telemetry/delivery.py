@@ -1,0 +1,198 @@
+"""Hands things over in batches from a thread of its own: nobody waits for it, and what is lost is counted."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+Pause = Callable[[float], bool]
+Send = Callable[[list[T], Pause], tuple[int, str]]
+"""Sends a batch; returns how many of it were lost, and why. `pause(seconds)` waits; True means that this is the end."""
+
+BATCH = 512
+QUEUE = 20_000
+LINGER_S = 0.5
+EXIT_S = 15.0
+_logger = logging.getLogger("llmops.telemetry")
+
+
+class _Marker:
+    """Stands in the queue behind everything that was put in before it."""
+
+    def __init__(self, *, last: bool = False) -> None:
+        self.last = last
+        self.reached = threading.Event()
+
+
+class Delivery(Generic[T]):
+    """A bounded queue and the thread that empties it. `sent` and `lost` count.
+
+    What doesn't fit into the queue, or can't be sent, is lost: `report` is told once, with the reason, and again with
+    the total at the end. The thread starts with the first item, and again in a forked process, which begins empty: what
+    the parent has put in is the parent's to send. `put` may be called from a finaliser.
+    """
+
+    def __init__(
+        self,
+        send: Send[T],
+        *,
+        of: str,
+        batch: int = BATCH,
+        limit: int = QUEUE,
+        linger_s: float = LINGER_S,
+        report: Callable[[str], object] = _logger.warning,
+    ) -> None:
+        self._send = send
+        self._of = of
+        self._batch = batch
+        self._limit = limit
+        self._linger_s = linger_s
+        self._report = report
+        self._begin_empty()
+
+    def _begin_empty(self) -> None:
+        self.sent = 0
+        self.lost = 0
+        self._why = ""
+        self._said = 0
+        self._under_way = 0
+        self._ending = threading.Event()
+        self._abandoned = False
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+        self._lock = threading.RLock()  # a finaliser may come back to it in the same thread
+        self._queue: queue.SimpleQueue[T | _Marker] = queue.SimpleQueue()  # its put() may be interrupted by itself
+        self._hurry = threading.Event()
+
+    def put(self, item: T) -> None:
+        """Take `item`, or count it as lost. Never waits, never raises."""
+        try:
+            if self._pid != os.getpid():
+                self._begin_empty()
+            if self._ending.is_set() or self._queue.qsize() >= self._limit:
+                self._lose(1, "it came after the end" if self._ending.is_set() else "the queue is full")
+                return
+            self._queue.put(item)
+            if self._thread is None:
+                self._start()
+        except Exception as error:
+            self._lose(1, type(error).__name__)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything put in so far is sent or lost; False when that takes longer."""
+        if self._pid != os.getpid() or self._thread is None or not self._thread.is_alive():
+            return True
+        marker = _Marker()
+        self._queue.put(marker)
+        self._hurry.set()
+        return marker.reached.wait(timeout_s)
+
+    def close(self, timeout_s: float) -> None:
+        """Send what is there, for at most `timeout_s`; the rest is lost. Says how many were. Does nothing twice."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            if self._ending.is_set():
+                return
+            self._ending.set()
+            thread = self._thread
+        atexit.unregister(self._at_exit)
+        if thread is not None:
+            self._queue.put(_Marker(last=True))
+            self._hurry.set()
+            thread.join(timeout_s)
+            if thread.is_alive():
+                self._abandoned = True
+                self._lose(self._under_way + self._drained(), self._why or "there was no time left")
+        if self.lost > self._said:
+            self._say(f"{self.lost:,} {self._of} weren't exported in all")
+
+    def _at_exit(self) -> None:
+        self.close(EXIT_S)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="llmops-telemetry", daemon=True)
+                thread.start()
+                self._thread = thread
+                atexit.register(self._at_exit)
+                processes = sys.modules.get("multiprocessing.util")
+                if processes is not None:  # its workers end without atexit
+                    processes.Finalize(None, self._at_exit, exitpriority=10)
+
+    def _lose(self, count: int, why: str) -> None:
+        with self._lock:
+            self.lost += count
+            self._why = why
+
+    def _say(self, message: str) -> None:
+        self._said = self.lost
+        try:
+            self._report(f"{message} ({self._why})")
+        except Exception:  # a broken logging handler is no reason to stop
+            return
+
+    def _run(self) -> None:
+        while True:
+            batch, marker = self._next()
+            if batch:
+                self._deliver(batch)
+            if self.lost and not self._said:
+                self._say(f"{self.lost:,} {self._of} couldn't be exported, more may follow")
+            if marker is not None:
+                marker.reached.set()
+                if marker.last:
+                    return
+
+    def _next(self) -> tuple[list[T], _Marker | None]:
+        """Waits for an item, lets others gather for a while, and takes a batch: up to a marker at most.
+
+        Waiting once for many keeps this thread from waking up, and taking the interpreter's lock, at every item.
+        """
+        first = self._queue.get()
+        if isinstance(first, _Marker):
+            self._hurry.clear()
+            return [], first
+        if self._queue.qsize() < self._batch:
+            self._hurry.wait(self._linger_s)
+        batch = [first]
+        while len(batch) < self._batch:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if isinstance(item, _Marker):
+                self._hurry.clear()
+                return batch, item
+            batch.append(item)
+        return batch, None
+
+    def _deliver(self, batch: list[T]) -> None:
+        self._under_way = len(batch)
+        try:
+            lost, why = self._send(batch, self._ending.wait)
+        except Exception as error:
+            lost, why = len(batch), type(error).__name__
+        self._under_way = 0
+        if self._abandoned:  # counted as lost already
+            return
+        self.sent += len(batch) - lost
+        if lost:
+            self._lose(lost, why)
+
+    def _drained(self) -> int:
+        count = 0
+        while True:
+            try:
+                count += not isinstance(self._queue.get_nowait(), _Marker)
+            except queue.Empty:
+                self._queue.put(_Marker(last=True))
+                return count
