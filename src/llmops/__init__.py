@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmops.attribution import track
+    from llmops.client import connect
     from llmops.errors import LlmopsError
     from llmops.prompting import load_prompt
     from llmops.sdk import compare, evaluate
@@ -25,12 +27,14 @@ _PUBLIC = {
     "ToolCall": "llmops.types",
     "Usage": "llmops.types",
     "compare": "llmops.sdk",
+    "connect": "llmops.client",
     "evaluate": "llmops.sdk",
     "load_prompt": "llmops.prompting",
+    "track": "llmops.attribution",
 }
 __all__ = [
     "Case", "Completion", "Context", "LlmopsError", "Output", "Request", "Sample", "Score", "ToolCall", "Usage",
-    "compare", "evaluate", "load_prompt",
+    "compare", "connect", "evaluate", "load_prompt", "track",
 ]  # fmt: skip
 
 

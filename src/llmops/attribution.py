@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmops.errors import InputError
-from llmops.types import Attribution
+from llmops.types import Attribution, Message, Prompt
 
 _NOBODY = Attribution()
 ATTRIBUTION: ContextVar[Attribution] = ContextVar("llmops_attribution", default=_NOBODY)
 _LONGEST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Which try of a request this is, from 1, and until when it may take (`time.monotonic`)."""
+
+    number: int = 1
+    deadline: float | None = None
+
+    def is_over(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+
+ATTEMPT: ContextVar[Attempt | None] = ContextVar("llmops_attempt", default=None)
+
+
+class RenderedMessages(tuple[Message, ...]):
+    """Messages that know which prompt they were rendered from."""
+
+    prompt: Prompt
+
+
+def rendered(messages: Iterable[Message], prompt: Prompt) -> RenderedMessages:
+    """`messages`, marked as `prompt`'s."""
+    made = RenderedMessages(messages)
+    made.prompt = prompt
+    return made
+
+
+def attribution_of(messages: object) -> Attribution:
+    """What holds here, with the prompt that the messages were rendered from."""
+    found = ATTRIBUTION.get()
+    prompt = getattr(messages, "prompt", None)
+    return found if prompt is None else replace(found, **_prompt(prompt, found.tags))
+
+
+def _prompt(prompt: Prompt, tags: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    labels = {"label": prompt.label, "route": prompt.route}
+    merged = {**dict(tags), **{name: value for name, value in labels.items() if value}}
+    return {"prompt": prompt.reference, "prompt_id": prompt.content_id, "tags": tuple(sorted(merged.items()))}
 
 
 @contextmanager
@@ -28,9 +69,12 @@ def attributed(**known: Any) -> Iterator[Attribution]:
 
 
 @contextmanager
-def track(*, team: str = "", feature: str = "", user: str = "", **tags: str) -> Iterator[Attribution]:
-    """Attribute every model call made inside to a team, a feature, a user, and tags of your own.
+def track(
+    *, team: str = "", feature: str = "", user: str = "", prompt: Prompt | None = None, **tags: str
+) -> Iterator[Attribution]:
+    """Attribute every model call made inside to a team, a feature, a user, a prompt, and tags of your own.
 
+    Messages rendered by a prompt and handed to `connect(…).complete` know their prompt by themselves.
     Works across tasks, and across threads that are started with the context (`asyncio.to_thread` does). Inside of one
     another, the inner one's words win and the others stay. Raises `InputError` for anything but short text.
     """
@@ -40,6 +84,8 @@ def track(*, team: str = "", feature: str = "", user: str = "", **tags: str) -> 
             raise InputError(f"track: {name} is {value!r}"[:120], hint=f"text of at most {_LONGEST} characters")
     outer = ATTRIBUTION.get()
     known: dict[str, Any] = {name: given[name] for name in ("team", "feature", "user") if given[name]}
-    merged = {**dict(outer.tags), **tags}
-    with attributed(**known, tags=tuple(sorted(merged.items()))) as made:
+    known["tags"] = tuple(sorted({**dict(outer.tags), **tags}.items()))
+    if prompt is not None:
+        known |= _prompt(prompt, known["tags"])
+    with attributed(**known) as made:
         yield made

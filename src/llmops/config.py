@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from llmops.errors import ConfigError, did_you_mean
 from llmops.yamlfile import Document, expand, load_yaml
@@ -15,7 +15,7 @@ from llmops.yamlfile import Document, expand, load_yaml
 FILE = "llmops.yaml"
 DATABASE_URL = "LLMOPS_DATABASE_URL"
 _MARKS = (".git", "pyproject.toml", "prompts", "evals")
-_KEYS = ("store", "prompts", "backends", "require_evidence")
+_KEYS = ("store", "prompts", "backends", "require_evidence", "prices", "budgets", "calls", "telemetry")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Config:
     """Settings of a project. `store` is a path or URL, or empty for the default; `backends` are named short forms.
 
     `require_evidence` are labels that a prompt gets only with a passing run, each with the suites the run has to be of
-    one of (empty: any). `secrets` are values from the
-    environment that must not be shown.
+    one of (empty: any). `prices` is the path of a price file or its content, `budgets` a list of rules, `calls` what
+    is kept of calls, `telemetry` where they are sent. `secrets` are values from the environment that must not be
+    shown; `document` finds a key's line.
     """
 
     root: Path
@@ -34,6 +35,28 @@ class Config:
     where: str = ""
     secrets: tuple[str, ...] = ()
     require_evidence: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    prices: Path | Mapping[str, Any] | None = None
+    budgets: tuple[Any, ...] = ()
+    calls: CallSettings = field(default_factory=lambda: CallSettings())
+    telemetry: Mapping[str, Any] = field(default_factory=dict)
+    document: Document | None = field(default=None, compare=False, repr=False)
+
+    def where_of(self, *keys: Any) -> str:
+        """`file:line` of a key of llmops.yaml."""
+        return self.where if self.document is None else self.document.where(keys)
+
+
+@dataclass(frozen=True)
+class CallSettings:
+    """What is kept of calls: texts at all (`keep_text`), for how many days, and the rows themselves (None: for ever).
+
+    `on_failure` is what happens when the log can't be written: `raise` refuses the call, `warn` lets it go.
+    """
+
+    keep_text: bool = False
+    text_days: int = 30
+    days: int | None = None
+    on_failure: Literal["raise", "warn"] = "raise"
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -78,7 +101,52 @@ def load_config(start: Path | None = None) -> Config:
         where=str(path),
         secrets=document.secrets,
         require_evidence=_labels(data.get("require_evidence"), document),
+        prices=_prices(data.get("prices"), root, document),
+        budgets=_budgets(data.get("budgets"), document),
+        calls=_calls(data.get("calls"), document),
+        telemetry=_mapping(data.get("telemetry"), "telemetry", document),
+        document=document,
     )
+
+
+def _prices(value: Any, root: Path, document: Document) -> Path | Mapping[str, Any] | None:
+    if isinstance(value, str) and value:
+        return root / Path(value).expanduser()
+    if value is None or isinstance(value, dict):
+        return value
+    hint = "prices: prices.yaml, or prices: {models: [{model: NAME, input: 0.1, output: 0.4}]}"
+    raise ConfigError("prices is a file, or a mapping", where=document.where(("prices",)), hint=hint)
+
+
+def _budgets(value: Any, document: Document) -> tuple[Any, ...]:
+    if value is None or isinstance(value, list):
+        return tuple(value or ())
+    hint = "budgets: [{limit: $50, per: day, by: team}]"
+    raise ConfigError("budgets is a list of budgets", where=document.where(("budgets",)), hint=hint)
+
+
+def _mapping(value: Any, name: str, document: Document) -> Mapping[str, Any]:
+    if value is None or isinstance(value, dict):
+        return value or {}
+    raise ConfigError(f"{name} is a mapping", where=document.where((name,)))
+
+
+def _calls(value: Any, document: Document) -> CallSettings:
+    given = _mapping(value, "calls", document)
+    known = {entry.name: entry.type for entry in fields(CallSettings)}
+    for name, setting in given.items():
+        where = document.where(("calls", name))
+        if name not in known:
+            raise ConfigError(f"calls: unknown key {name!r}", where=where, hint=did_you_mean(str(name), known))
+        if name == "keep_text":
+            fits, wanted = isinstance(setting, bool), "true or false"
+        elif name == "on_failure":
+            fits, wanted = setting in ("raise", "warn"), "raise or warn"
+        else:
+            fits, wanted = type(setting) is int and setting > 0, "a number of days"
+        if not fits and not (name == "days" and setting is None):
+            raise ConfigError(f"calls: {name} is {setting!r}", where=where, hint=wanted)
+    return CallSettings(**given)
 
 
 def _place(data: Mapping[str, Any], key: str, root: Path, document: Document) -> str:

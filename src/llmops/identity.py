@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import time
 from typing import Any
 
 SHORT = 12
+_RANDOM = random.Random()  # seeded by the system; asking it for every id would cost a system call
+os.register_at_fork(after_in_child=_RANDOM.seed)
 
 
 def canonical_json(value: Any) -> str:
@@ -23,7 +26,7 @@ def content_hash(value: Any) -> str:
 
 def new_id() -> str:
     """A UUIDv7 (RFC 9562): sorts by time, unique across processes."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = (time.time_ns() // 1_000_000) << 80 | _RANDOM.getrandbits(80)
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"

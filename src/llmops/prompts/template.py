@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llmops.attribution import rendered
 from llmops.errors import LlmopsError, PromptError, did_you_mean
 from llmops.prompts.compiling import TEMPLATE_FILE, Compiled, compile_message
 from llmops.prompts.expanding import Sources
@@ -106,7 +107,7 @@ class FilePrompt:
             self._check_known(given)
         if self.few_shot_at is not None:
             made[self.few_shot_at : self.few_shot_at] = self._few_shot()
-        return tuple(made)
+        return rendered(made, self)
 
     def _check_known(self, given: Mapping[str, Any]) -> None:
         for name in given:

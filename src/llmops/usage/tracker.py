@@ -1,0 +1,205 @@
+"""Every request to a model gets a row before it is sent, and an end: answered, failed, cancelled or abandoned."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from llmops.attribution import attribution_of
+from llmops.errors import LlmopsError, StoreError
+from llmops.identity import new_id
+from llmops.types import (
+    Call,
+    CallLog,
+    CallSink,
+    CallText,
+    Cost,
+    Hold,
+    Message,
+    Pricer,
+    Request,
+    Usage,
+)
+from llmops.usage.open_call import OpenCall
+
+__all__ = ["OpenCall", "OnFailure", "Tracker"]
+
+if TYPE_CHECKING:
+    from llmops.usage.budgets import Budgets
+
+OnFailure = Literal["raise", "warn"]
+
+
+class Tracker:
+    """Opens and settles calls: writes them to the log, prices them, holds them to budgets, tells the exporters.
+
+    `keep_text` keeps what was said, apart from the calls. When the log can't be written, `on_failure` says whether
+    the call is refused (`raise`, so that no call goes missing) or goes on unrecorded with a warning (`warn`); `lost`
+    counts those.
+    """
+
+    def __init__(
+        self,
+        log: CallLog,
+        pricer: Pricer,
+        *,
+        budgets: Budgets | None = None,
+        sinks: Sequence[CallSink] = (),
+        keep_text: bool = False,
+        on_failure: OnFailure = "raise",
+    ) -> None:
+        self.log = log
+        self.pricer = pricer
+        self.budgets = budgets
+        self.keep_text = keep_text
+        self.on_failure = on_failure
+        self.lost = 0
+        self.wants_text = keep_text or bool(sinks)
+        self._sinks = tuple(sinks)
+        self._warned = False
+
+    async def open(
+        self,
+        *,
+        backend: str = "",
+        provider: str = "",
+        address: str = "",
+        model: str = "",
+        stream: bool = False,
+        attempt: int = 1,
+        messages: Sequence[Message] = (),
+        request: Request | None = None,
+    ) -> OpenCall:
+        """A call whose row is committed. Raises `BudgetExceededError` before anything is sent, and `StoreError`."""
+        call = _new_call(backend, provider, address, model, stream, attempt, messages)
+        holds = self._holds(call, messages, request)
+        try:
+            if holds and self.budgets is not None:
+                await self.budgets.begin(self.log, call, holds)
+            else:
+                await self.log.begin(call, holds)
+        except StoreError as error:
+            self._lose(error, holds)
+            return OpenCall(self, call, (), messages, recorded=False)
+        except BaseException as error:
+            if not isinstance(error, LlmopsError):  # cancelled while the row was being written
+                self.log.discard(call, holds)
+            raise
+        self._begun(call)
+        return OpenCall(self, call, holds, messages)
+
+    def open_now(
+        self,
+        *,
+        backend: str = "",
+        provider: str = "",
+        address: str = "",
+        model: str = "",
+        stream: bool = False,
+        attempt: int = 1,
+        messages: Sequence[Message] = (),
+        request: Request | None = None,
+    ) -> OpenCall:
+        """The same for threads without an event loop; waits for the row to be committed."""
+        call = _new_call(backend, provider, address, model, stream, attempt, messages)
+        holds = self._holds(call, messages, request)
+        try:
+            if holds and self.budgets is not None:
+                self.budgets.begin_now(self.log, call, holds)
+            else:
+                self.log.begin_now(call, holds)
+        except StoreError as error:
+            self._lose(error, holds)
+            return OpenCall(self, call, (), messages, recorded=False)
+        self._begun(call)
+        return OpenCall(self, call, holds, messages)
+
+    def flush(self, timeout_s: float = 30) -> None:
+        """Wait until everything is committed and the exporters were told. Raises `StoreError`."""
+        self.log.flush(timeout_s)
+        for sink in self._sinks:
+            flush = getattr(sink, "flush", None)
+            if flush is not None:
+                with contextlib.suppress(Exception):
+                    flush()
+
+    def close(self) -> None:
+        """End the exporters, then the log."""
+        for resource in (*self._sinks, self.log):
+            close = getattr(resource, "close", None)
+            if close is not None:
+                close()
+
+    def settle(self, call: Call, holds: tuple[Hold, ...], text: CallText | None, *, recorded: bool) -> None:
+        """Hand a finished call over. A log that can't be written says so at the next call: an answer that was paid
+        for must not be lost to it."""
+        if recorded:
+            try:
+                self.log.settle(call, holds, text if self.keep_text else None)
+            except StoreError as error:
+                self.lost += 1
+                self._warn(error)
+        if self.budgets is not None and holds:
+            self.budgets.settled(call, holds)
+        for sink in self._sinks:
+            with contextlib.suppress(Exception):
+                sink.record(call, text)
+
+    def price(self, call: Call, usage: Usage, served: str = "", service_tier: str = "") -> Cost | None:
+        """The cost of `usage` by the model that served a call, else by the one it asked for."""
+        for model in (served, call.model_asked) if served != call.model_asked else (served,):
+            if model:
+                cost = self.pricer.cost(
+                    usage,
+                    provider=call.provider,
+                    model=model,
+                    backend=call.backend,
+                    at=call.started_at,
+                    service_tier=service_tier,
+                )
+                if cost is not None:
+                    return cost
+        return None
+
+    def _begun(self, call: Call) -> None:
+        """Exporters note the caller's own trace where the call starts."""
+        for sink in self._sinks:
+            begun = getattr(sink, "begun", None)
+            if begun is not None:
+                with contextlib.suppress(Exception):
+                    begun(call)
+
+    def _holds(self, call: Call, messages: Sequence[Message], request: Request | None) -> tuple[Hold, ...]:
+        if self.budgets is None:
+            return ()
+        return self.budgets.holds(call, request or Request(tuple(messages), call.model_asked))
+
+    def _lose(self, error: StoreError, holds: tuple[Hold, ...]) -> None:
+        if self.on_failure == "raise" or any(hold.hard for hold in holds):  # a hard budget that nobody counts isn't one
+            raise error
+        self.lost += 1
+        self._warn(error)
+
+    def _warn(self, error: StoreError) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"calls are no longer recorded: {error}", RuntimeWarning, stacklevel=4)
+
+
+def _new_call(
+    backend: str, provider: str, address: str, model: str, stream: bool, attempt: int, messages: Sequence[Message]
+) -> Call:
+    return Call(
+        id=new_id(),
+        started_at=time.time(),
+        backend=backend,
+        provider=provider,
+        address=address,
+        model_asked=model,
+        attribution=attribution_of(messages),
+        stream=stream,
+        attempt=attempt,
+    )

@@ -1,0 +1,412 @@
+"""Every request has a row before it is sent, and one end, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import threading
+import warnings
+from dataclasses import replace
+
+import pytest
+
+from llmops.attribution import ATTEMPT, Attempt, attributed, rendered, track
+from llmops.errors import (
+    BackendTimeoutError,
+    BackendUnavailableError,
+    BudgetExceededError,
+    InputError,
+    RateLimitedError,
+    RequestRejectedError,
+    StoreError,
+)
+from llmops.token_usage.estimating import estimated_usage, text_tokens
+from llmops.types import Completion, Cost, Request, Usage
+from llmops.usage.tracked import TrackedBackend
+from llmops.usage.tracker import Tracker
+
+EXACT = Usage(10, 5, requests=1, certainty="exact")
+ASK = Request(({"role": "user", "content": "How long may films be kept?"},), "small")
+
+
+class Log:
+    """The protocol of a call log, in memory."""
+
+    def __init__(self):
+        self.begun, self.ended, self.discarded, self.texts, self.fail = [], [], [], [], None
+
+    async def begin(self, call, holds=()):
+        self.begin_now(call, holds)
+
+    def begin_now(self, call, holds=()):
+        if self.fail is not None:
+            raise self.fail
+        self.begun.append(call)
+
+    def settle(self, call, holds=(), text=None):
+        if self.fail is not None:
+            raise self.fail
+        self.ended.append(call)
+        self.texts.append(text)
+
+    def discard(self, call, holds=()):
+        self.discarded.append(call)
+
+    def flush(self, timeout_s=30):
+        pass
+
+
+class Prices:
+    """Two nano-dollars a token for the model `small`, nothing for others."""
+
+    def cost(self, usage, *, provider, model, backend="", at=None, service_tier=""):
+        if model != "small":
+            return None
+        certainty = "exact" if usage.certainty == "exact" else "estimated"
+        return Cost(
+            2 * usage.total_tokens, input=2 * usage.input_tokens, output=2 * usage.output_tokens, certainty=certainty
+        )
+
+
+class Server:
+    """A backend that does what it is told."""
+
+    model = "small"
+
+    def __init__(self, answer=None, *, pieces=(), raises=None, hang=False):
+        self.identity, self.began = {"kind": "told"}, asyncio.Event()
+        self.answer, self.pieces, self.raises, self.hang = answer, pieces, raises, hang
+        self.closed = False
+
+    async def complete(self, request):
+        self.began.set()
+        if self.hang:
+            await asyncio.Event().wait()
+        if self.raises is not None:
+            raise self.raises
+        return self.answer
+
+    async def stream(self, request):
+        try:
+            for piece in self.pieces:
+                yield piece
+            if self.hang:
+                await asyncio.Event().wait()
+            if self.raises is not None:
+                raise self.raises
+            yield self.answer
+        finally:
+            self.closed = True
+
+
+def tracked(server, **options):
+    log = Log()
+    return TrackedBackend(
+        server, Tracker(log, Prices(), **options), name="local", provider="vllm", address="h:8000"
+    ), log
+
+
+def test_an_answer_is_one_settled_row_with_its_cost():
+    answer = Completion("28 days", EXACT, model="small", finish_reason="stop", response_id="r-1", service_tier="flex")
+    backend, log = tracked(Server(answer))
+    completion = asyncio.run(backend.complete(ASK))
+    [begun], [ended] = log.begun, log.ended
+    assert (begun.outcome, begun.state, begun.model_asked) == ("pending", "pending", "small")
+    assert begun.id == ended.id
+    assert (ended.outcome, ended.state, ended.finish_reason, ended.response_id) == ("success", "settled", "stop", "r-1")
+    assert (ended.backend, ended.provider, ended.address, ended.service_tier) == ("local", "vllm", "h:8000", "flex")
+    assert ended.cost is not None and ended.cost.total == 30
+    assert (completion.usage.cost, completion.usage.unpriced, completion.backend) == (30, 0, "local")
+    assert ended.duration_s is not None and ended.duration_s >= 0
+
+
+def test_a_model_without_a_price_is_unpriced_and_never_free():
+    backend, log = tracked(Server(Completion("x", EXACT, model="other")))
+    completion = asyncio.run(backend.complete(replace(ASK, model="another")))
+    assert log.ended[0].cost is None
+    assert (completion.usage.cost, completion.usage.unpriced) == (None, 1)
+
+
+def test_tokens_that_nobody_counted_are_estimated_and_say_so():
+    backend, log = tracked(Server(Completion("Films may be kept for 7 days.", Usage(requests=1), model="small")))
+    completion = asyncio.run(backend.complete(ASK))
+    assert (log.ended[0].state, completion.usage.certainty) == ("estimated", "estimated")
+    assert completion.usage.output_tokens == text_tokens("Films may be kept for 7 days.") > 0
+    assert completion.usage.estimated_cost and log.ended[0].cost.certainty == "estimated"
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 429])
+def test_what_a_server_refuses_is_settled_and_costs_nothing(status):
+    error = (RateLimitedError if status == 429 else RequestRejectedError)("no")
+    error.status = status
+    backend, log = tracked(Server(raises=error))
+    with pytest.raises(type(error)):
+        asyncio.run(backend.complete(ASK))
+    [ended] = log.ended
+    assert (ended.outcome, ended.state, ended.cost.total) == ("error", "settled", 0)
+    assert ended.error == error.kind
+
+
+def test_a_broken_connection_is_an_error_of_unknown_usage():
+    backend, log = tracked(Server(raises=BackendUnavailableError("cut")))
+    with pytest.raises(BackendUnavailableError):
+        asyncio.run(backend.complete(ASK))
+    assert (log.ended[0].outcome, log.ended[0].state, log.ended[0].cost) == ("error", "unknown", None)
+
+
+def test_a_backends_timeout_is_a_timeout():
+    backend, log = tracked(Server(raises=BackendTimeoutError("late")))
+    with pytest.raises(BackendTimeoutError):
+        asyncio.run(backend.complete(ASK))
+    assert (log.ended[0].outcome, log.ended[0].state) == ("timeout", "unknown")
+
+
+def test_a_call_that_is_cancelled_keeps_its_row():
+    backend, log = tracked(server := Server(hang=True))
+
+    async def go():
+        task = asyncio.create_task(backend.complete(ASK))
+        await server.began.wait()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(go())
+    assert (log.ended[0].outcome, log.ended[0].state) == ("cancelled", "unknown")
+
+
+def test_a_cancel_at_the_end_of_an_attempts_time_is_a_timeout():
+    backend, log = tracked(Server(hang=True))
+
+    async def go():
+        token = ATTEMPT.set(Attempt(3, 0.0))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await backend.complete(ASK)
+        ATTEMPT.reset(token)
+
+    asyncio.run(go())
+    assert (log.ended[0].outcome, log.ended[0].attempt) == ("timeout", 3)
+
+
+def test_a_call_that_never_left_is_unsent_and_counts_nothing():
+    class Marks(Server):
+        marks_sent = True
+
+    backend, log = tracked(Marks(raises=BackendUnavailableError("no connection")))
+    with pytest.raises(BackendUnavailableError):
+        asyncio.run(backend.complete(ASK))
+    [ended] = log.ended
+    assert (ended.outcome, ended.usage.requests, ended.cost, ended.error) == ("unsent", 0, None, "backend_unavailable")
+
+
+def test_a_whole_stream_is_settled():
+    backend, log = tracked(Server(Completion("ab", EXACT, model="small"), pieces=("a", "b")))
+
+    async def go():
+        return [part async for part in backend.stream(ASK)]
+
+    *pieces, whole = asyncio.run(go())
+    assert pieces == ["a", "b"] and whole.usage.cost == 30
+    [ended] = log.ended
+    assert (ended.outcome, ended.state, ended.stream) == ("success", "settled", True)
+    assert ended.first_token_s is not None
+
+
+@pytest.mark.parametrize("how", ["aclose", "break"])
+def test_a_stream_that_is_left_is_abandoned_with_what_came(how):
+    server = Server(Completion("all of it", EXACT), pieces=("seven days, ", "and no more"))
+    backend, log = tracked(server)
+
+    async def go():
+        parts = backend.stream(ASK)
+        async for _ in parts:
+            break
+        if how == "aclose":
+            await parts.aclose()
+        else:
+            del parts
+            gc.collect()
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+    asyncio.run(go())
+    [ended] = log.ended
+    assert (ended.outcome, ended.state) == ("abandoned", "estimated")
+    assert ended.usage.output_tokens == text_tokens("seven days, ")
+    assert server.closed
+
+
+def test_a_stream_that_breaks_keeps_what_came():
+    backend, log = tracked(Server(pieces=("seven ",), raises=BackendUnavailableError("cut")))
+
+    async def go():
+        async for _ in backend.stream(ASK):
+            pass
+
+    with pytest.raises(BackendUnavailableError):
+        asyncio.run(go())
+    assert (log.ended[0].outcome, log.ended[0].state) == ("error", "estimated")
+    assert log.ended[0].usage.output_tokens > 0
+
+
+def test_usage_that_the_server_told_before_the_end_counts():
+    tracker = Tracker(Log(), Prices())
+
+    async def go():
+        call = await tracker.open(model="small", stream=True, messages=ASK.messages)
+        call.received("seven")
+        call.counted(Usage(40, 1, requests=1, certainty="exact"))
+        return call.abandoned()
+
+    ended = asyncio.run(go())
+    assert (ended.state, ended.usage.input_tokens, ended.cost.total) == ("estimated", 40, 82)
+
+
+def test_only_the_first_end_counts():
+    tracker = Tracker(log := Log(), Prices())
+
+    async def go():
+        call = await tracker.open(model="small")
+        call.succeeded(EXACT)
+        call.failed(ValueError("late"))
+        call.abandoned()
+
+    asyncio.run(go())
+    assert [ended.outcome for ended in log.ended] == ["success"]
+
+
+def test_what_the_provider_bills_goes_over_our_price():
+    backend, log = tracked(Server(Completion("x", EXACT, model="small", reported_cost=77)))
+    completion = asyncio.run(backend.complete(ASK))
+    assert completion.usage.cost == 77
+    assert (log.ended[0].cost.source, log.ended[0].cost.certainty) == ("reported", "exact")
+
+
+def test_track_names_whom_calls_are_for_across_tasks_and_threads():
+    tracker = Tracker(log := Log(), Prices())
+
+    async def one(**kwargs):
+        call = await tracker.open(model="small")
+        call.succeeded(EXACT)
+
+    async def go():
+        with track(team="search", feature="answers", env="test"):
+            await asyncio.gather(one(), one())
+            with track(user="u1", env="prod"):
+                await asyncio.to_thread(lambda: tracker.open_now(model="small").succeeded(EXACT))
+        await one()
+
+    asyncio.run(go())
+    first, second, third, last = (ended.attribution for ended in log.ended)
+    assert (first.team, first.feature, first.user, first.tags) == ("search", "answers", "", (("env", "test"),))
+    assert second == first
+    assert (third.team, third.user, third.tags) == ("search", "u1", (("env", "prod"),))
+    assert (last.team, last.tags) == ("", ())
+
+
+def test_track_in_a_thread_that_is_started_with_the_context():
+    tracker = Tracker(log := Log(), Prices())
+    with track(team="search"):
+        context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(lambda: tracker.open_now(model="small").succeeded(EXACT),))
+    thread.start()
+    thread.join()
+    assert log.ended[0].attribution.team == "search"
+
+
+def test_track_takes_short_text_only():
+    for wrong in (3, "x" * 201, None):
+        with pytest.raises(InputError), track(team=wrong):
+            pass
+
+
+def test_messages_that_a_prompt_rendered_are_its():
+    class Prompted:
+        reference, content_id, label, route = "docs/answer@2", "abc123", "production", ""
+
+    tracker = Tracker(log := Log(), Prices())
+    with attributed(purpose="judge"):
+        tracker.open_now(model="small", messages=rendered(ASK.messages, Prompted())).succeeded(EXACT)
+    made = log.ended[0].attribution
+    assert (made.prompt, made.prompt_id, made.purpose) == ("docs/answer@2", "abc123", "judge")
+    assert made.tags == (("label", "production"),)
+
+
+def test_a_refused_budget_sends_nothing():
+    backend, log = tracked(server := Server(Completion("x", EXACT)))
+    log.fail = BudgetExceededError("no dollars left")
+    server.complete = None
+    with pytest.raises(BudgetExceededError):
+        asyncio.run(backend.complete(ASK))
+    assert not log.begun
+
+
+def test_a_broken_log_refuses_calls_by_default():
+    backend, log = tracked(Server(Completion("x", EXACT)))
+    log.fail = StoreError("the disk is full")
+    with pytest.raises(StoreError):
+        asyncio.run(backend.complete(ASK))
+
+
+def test_a_broken_log_may_only_warn():
+    backend, log = tracked(Server(Completion("x", EXACT)), on_failure="warn")
+    log.fail = StoreError("the disk is full")
+    with pytest.warns(RuntimeWarning, match="no longer recorded: the disk is full"):
+        assert asyncio.run(backend.complete(ASK)).text == "x"
+    with warnings.catch_warnings(record=True) as said:
+        asyncio.run(backend.complete(ASK))
+    assert not said and backend.tracker.lost == 2
+
+
+def test_a_log_that_breaks_in_between_doesnt_lose_the_answer():
+    class Breaks(Server):
+        async def complete(self, request):
+            log.fail = StoreError("the disk is full")
+            return Completion("paid for", EXACT)
+
+    backend, log = tracked(Breaks())
+    with pytest.warns(RuntimeWarning, match="no longer recorded"):
+        assert asyncio.run(backend.complete(ASK)).text == "paid for"
+    with pytest.raises(StoreError):
+        asyncio.run(backend.complete(ASK))
+
+
+def test_texts_are_kept_only_when_asked_for():
+    backend, log = tracked(Server(Completion("7 days", EXACT)))
+    asyncio.run(backend.complete(ASK))
+    assert log.texts == [None]
+    backend, log = tracked(Server(Completion("7 days", EXACT)), keep_text=True)
+    asyncio.run(backend.complete(ASK))
+    assert (log.texts[0].messages, log.texts[0].answer) == (ASK.messages, "7 days")
+
+
+def test_exporters_hear_of_every_end_and_cant_break_a_call():
+    class Sink:
+        def __init__(self):
+            self.heard = []
+
+        def record(self, call, text):
+            self.heard.append(call.outcome)
+            raise RuntimeError("broken exporter")
+
+    sink = Sink()
+    backend, _ = tracked(Server(Completion("x", EXACT)), sinks=[sink])
+    asyncio.run(backend.complete(ASK))
+    assert sink.heard == ["success"]
+
+
+def test_without_a_tracker_a_backend_only_passes_on():
+    backend = TrackedBackend(Server(Completion("x", EXACT)), None, name="local")
+    assert asyncio.run(backend.complete(ASK)).backend == "local"
+    assert backend.model == "small" and not hasattr(backend, "embed")
+
+
+def test_estimates_count_every_script():
+    assert text_tokens("") == 0
+    assert text_tokens("abcd" * 10) == 10
+    assert text_tokens("日本語") == 3
+    usage = estimated_usage(({"role": "user", "content": [{"type": "text", "text": "abcd"}]},), "abcd")
+    assert (usage.input_tokens, usage.output_tokens, usage.certainty) == (5, 1, "estimated")
