@@ -152,3 +152,37 @@ def test_budget_is_never_overspent(limit, requests, max_requests):
         assert budget.requests <= max_requests
 
     asyncio.run(body())
+
+
+def test_a_budget_in_money_is_reserved_and_settled_like_tokens():
+    async def body() -> None:
+        budget = Budget(max_cost=2_000_000_000)
+        assert budget.limited
+        await budget.reserve(0, 1_500_000_000)
+        second = asyncio.create_task(budget.reserve(0, 1_500_000_000))
+        await asyncio.sleep(0)
+        assert not second.done()
+        budget.settle(0, 0, 1_500_000_000, 100_000_000)
+        await second
+        budget.give_back(0, 1_500_000_000)
+        assert budget.cost == 100_000_000
+        with pytest.raises(BudgetExceededError, match=r"may cost \$1\.95 and \$1\.90 of \$2\.00 are left"):
+            await budget.reserve(0, 1_950_000_000)
+
+    asyncio.run(body())
+
+
+@given(st.integers(0, 500), st.lists(st.tuples(st.integers(0, 60), st.floats(0, 1)), max_size=40))
+def test_a_budget_in_money_is_never_overspent(limit, requests):
+    async def body() -> None:
+        budget = Budget(max_cost=limit)
+
+        async def spend(worst: int, share: float) -> None:
+            await budget.reserve(0, worst)
+            await asyncio.sleep(0)
+            budget.settle(0, 0, worst, int(worst * share))
+
+        await asyncio.gather(*(spend(w, s) for w, s in requests), return_exceptions=True)
+        assert budget.cost <= limit
+
+    asyncio.run(body())

@@ -25,7 +25,8 @@ from llmops.evals.limits import Budget
 from llmops.evals.sender import METER, Meter, Sender
 from llmops.evals.sending import SentBackend
 from llmops.evals.suite import Limits
-from llmops.types import Completion, Request, Usage
+from llmops.types import Completion, Hold, Request, Usage
+from llmops.usage.budgets import BudgetRefusedError, parse_budgets
 
 
 class Scripted:
@@ -64,8 +65,8 @@ def request(text: str = "hello", **changes) -> Request:
     return Request(({"role": "user", "content": text},), **changes)
 
 
-def sent(backend, *, limits=None, cache=None, budget=None) -> SentBackend:
-    made = SentBackend(backend, Sender(limits or Limits()), budget or Budget(), request_text)
+def sent(backend, *, limits=None, cache=None, budget=None, cost_bound=None) -> SentBackend:
+    made = SentBackend(backend, Sender(limits or Limits()), budget or Budget(), request_text, cost_bound)
     made.cache = cache
     return made
 
@@ -422,3 +423,95 @@ def test_another_process_that_writes_holds_nobody_up(tmp_path):
     again = SqliteCache(path)
     assert again.get("k").text == "kept"
     again.close()
+
+
+class Priced(Scripted):
+    """Answers that cost what the script says; None has no price."""
+
+    async def complete(self, request: Request) -> Completion:
+        self.calls += 1
+        await asyncio.sleep(0)
+        cost = self.script.pop(0) if self.script else 0
+        if isinstance(cost, Exception):
+            raise cost
+        return Completion("ok", Usage(3, 2, requests=1, certainty="exact", cost=cost, unpriced=int(cost is None)))
+
+
+def test_a_limit_in_money_is_settled_with_what_answers_cost(pauses):
+    async def body():
+        budget = Budget(max_cost=100)
+        backend = Priced(30, None, RequestRejectedError("bad"), BackendTimeoutError("late"))
+        wrapped = sent(backend, limits=Limits(retries=0), budget=budget, cost_bound=lambda request, backend: 20)
+        costs = []
+        for error in (None, None, RequestRejectedError, BackendTimeoutError):
+            if error is None:
+                await wrapped.complete(request())
+            else:
+                with pytest.raises(error):
+                    await wrapped.complete(request())
+            costs.append(budget.cost)
+        await wrapped.complete(request())
+        meter = Meter()
+        METER.set(meter)
+        budget.cost = 81
+        with pytest.raises(BudgetExceededError, match="may cost"):
+            await wrapped.complete(request())
+        return costs, backend.calls, meter.stopped
+
+    costs, calls, stopped = asyncio.run(body())
+    # 30 as said; 20, since the answer has no price; nothing for what was rejected; 20 for what may have been billed
+    assert costs == [30, 50, 50, 70]
+    assert calls == 5
+    assert stopped is not None
+
+
+def test_a_limit_in_money_refuses_what_has_no_price_before_anything_is_sent():
+    def unpriced(request, backend):
+        raise InputError("m has no price", hint="add its price")
+
+    backend = Priced()
+    with pytest.raises(InputError, match="m has no price"):
+        sent(backend, budget=Budget(max_cost=100), cost_bound=unpriced).check(request())
+    with pytest.raises(InputError, match="--max-cost needs prices"):
+        sent(backend, budget=Budget(max_cost=100)).check(request())
+    sent(backend, budget=Budget(max_requests=1), cost_bound=unpriced).check(request())
+    assert backend.calls == 0
+
+
+def test_embeddings_count_as_money_with_an_answer_of_nothing():
+    class Embedding(Priced):
+        async def embed(self, texts):
+            return [[1.0] for _ in texts]
+
+    asked = []
+
+    def bound(request, backend):
+        asked.append(request)
+        return 60
+
+    budget = Budget(max_cost=100)
+    wrapped = sent(Embedding(), budget=budget, cost_bound=bound)
+    asyncio.run(wrapped.embed(["a", "b"]))
+    assert budget.cost == 60
+    assert [message["content"] for message in asked[0].messages] == ["a", "b"]
+    assert asked[0].parameters["max_tokens"] == 0
+    with pytest.raises(BudgetExceededError):
+        asyncio.run(wrapped.embed(["c"]))
+
+
+@pytest.mark.parametrize("action", ["refuse", "stop"])
+def test_a_budget_of_the_project_that_stops_runs_ends_this_one(action):
+    """Its refusal means that nothing was sent; a pipeline that swallows it goes on only when the budget lets it."""
+    [rule] = parse_budgets([{"limit": "1 requests", "per": "total", "action": action}])
+    refusal = BudgetRefusedError(rule, Hold("requests/total", "requests", 1, 1), BudgetExceededError("no room"))
+
+    async def body():
+        budget = Budget(max_requests=5)
+        wrapped = sent(Priced(refusal), budget=budget)
+        meter = Meter()
+        METER.set(meter)
+        with pytest.raises(BudgetRefusedError):
+            await wrapped.complete(request())
+        return budget.requests, meter.stopped
+
+    assert asyncio.run(body()) == (0, refusal if action == "stop" else None)

@@ -19,7 +19,7 @@ from llmops.stats.descriptive import mean, quantile
 from llmops.types import Case, Result, RunRecord, Usage
 
 MAX_ID = 200  # characters; of longer ids a digest is kept
-NAMES = ("cases", "errors", "tokens_per_case", "latency_mean", "latency_p50", "latency_p95")
+NAMES = ("cases", "errors", "tokens_per_case", "cost_per_case", "latency_mean", "latency_p50", "latency_p95")
 _LATENCY = re.compile(r"latency_p(\d{1,2}(?:\.\d+)?|100)")
 
 
@@ -149,6 +149,11 @@ class Aggregate:
         columns = self._of(variant)
         return _ratios(columns.tokens, columns.counted, self._chosen(tag, group))
 
+    def costs(self, variant: str, *, tag: str | None = None, group: str | None = None) -> array[float]:
+        """Dollars by case, over trials of which every request has a price, cached answers included."""
+        columns = self._of(variant)
+        return _ratios(columns.dollars, columns.priced, self._chosen(tag, group))
+
     def cached(self, variant: str) -> int:
         """Trials that were answered without paying."""
         return self._of(variant).cached
@@ -179,8 +184,8 @@ class Aggregate:
     def value(self, name: str, variant: str, *, tag: str | None = None, group: str | None = None) -> float | None:
         """A number by name, or None when nothing was measured.
 
-        Names: a metric (its mean), `cases`, `errors` (share of trials), `tokens_per_case`, `latency_mean`,
-        and `latency_p50`, `latency_p95` or any other percentile. Raises `NotFoundError` for other names.
+        Names: a metric (its mean), `cases`, `errors` (share of trials), `tokens_per_case`, `cost_per_case` (dollars),
+        `latency_mean`, and `latency_p50`, `latency_p95` or any other percentile. Raises `NotFoundError` for others.
         """
         if name in self.metrics:
             return _mean_or_none(self.values(variant, name, tag=tag, group=group))
@@ -191,6 +196,8 @@ class Aggregate:
             return self.error_share(variant, tag=tag, group=group) if found else None
         if name == "tokens_per_case":
             return _mean_or_none(self.tokens(variant, tag=tag, group=group))
+        if name == "cost_per_case":
+            return _mean_or_none(self.costs(variant, tag=tag, group=group))
         seconds, percentile = self.latencies(variant, tag=tag, group=group), _LATENCY.fullmatch(name)
         if name == "latency_mean":
             return _mean_or_none(seconds)

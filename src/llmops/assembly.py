@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from llmops.asking import asked_of
 from llmops.config import Config
+from llmops.connecting import Backends, worst_cost
 from llmops.datasets import Dataset, Survey, open_dataset
 from llmops.dependencies import suite_files
 from llmops.errors import InputError, NotFoundError, did_you_mean
 from llmops.evals.covering import lacking
 from llmops.evals.limits import Budget
-from llmops.evals.runner import Entrant, within
-from llmops.evals.sender import Sender
+from llmops.evals.runner import Entrant
+from llmops.evals.sender import Sender, within
 from llmops.evals.sending import SentBackend
 from llmops.evals.suite import MetricSpec, Suite, VariantSpec
 from llmops.identity import content_hash
@@ -53,6 +54,7 @@ class Assembly:
     backends: tuple[SentBackend, ...]
     selection: Selection
     lacking: int = 0  # answers that a saved run, as a baseline, doesn't have
+    made: Backends | None = None  # every backend in it, to be given a tracker
 
     @cached_property
     def files(self) -> Mapping[str, tuple[Path, ...]]:
@@ -107,6 +109,7 @@ class Assembler:
         self.suite = suite
         self.config = config
         self.budget = budget
+        self._backends = Backends(config, suite.base)
         self._sent: dict[str, SentBackend] = {}
         self._prompts = prompts
         self._owner = ""
@@ -129,7 +132,7 @@ class Assembler:
         self._check_requests(entrants, opened)
         return Assembly(
             self.suite, self.config, opened, survey, entrants, metrics, rules, self.budget, tuple(self._sent.values()),
-            selection, lacking([entrant.variant for entrant in entrants], opened, self.suite.repeats),
+            selection, lacking([entrant.variant for entrant in entrants], opened, self.suite.repeats), self._backends,
         )  # fmt: skip
 
     def metric_infos(self) -> tuple[MetricInfo, ...]:
@@ -197,37 +200,24 @@ class Assembler:
             self._prompts = PromptStore(self.config.prompts_dir, watch=False)
         return self._prompts.load(reference, where=where)
 
+    @cached_property
+    def _cost_bound(self) -> Callable[[Request, Backend], int] | None:
+        return None if self.budget.max_cost is None else worst_cost(self.config)
+
     def _backend(self, form: Any, where: str) -> SentBackend:
-        named = self.config.backends.get(form) if isinstance(form, str) else None
-        spec = parse_short_form(named if named is not None else form, what="backend", where=where)
-        try:
-            backend = create(
-                "backends",
-                spec,
-                build=Build(self.suite.base, self._no_prompt, self._no_backend, where),
-                where=where,
-            )
-        except NotFoundError as error:
-            if self.config.backends:
-                error.hint += f" (and from llmops.yaml: {', '.join(sorted(self.config.backends))})"
-            raise
+        backend, spec = self._backends.make(form, where)
         # Two that answer alike may still be sent to differently: with other keys, headers or timeouts.
         key = content_hash([dict(backend.identity), spec.name, _plain(spec.value), _plain(spec.options)])
         sent = self._sent.get(key)
         if sent is None:
             from llmops.backends.cache import request_text
 
-            sent = SentBackend(backend, Sender(within(self.suite.limits, backend)), self.budget, request_text)
+            sender = Sender(within(self.suite.limits, backend))
+            sent = SentBackend(backend, sender, self.budget, request_text, self._cost_bound)
             sent.where = where
             self._sent[key] = sent
         self._users.add(self._owner)
         return sent
-
-    def _no_prompt(self, reference: str) -> Prompt:
-        raise InputError("a backend can't use a prompt")
-
-    def _no_backend(self, form: Any) -> Backend:
-        raise InputError("a backend can't be made of another backend yet")
 
     def _check_cases(self, entrants: Sequence[Entrant], dataset: Dataset) -> None:
         checks: list[Callable[[Any], None]] = [

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from llmops.types import Result, Score, Usage
 
+NANO = 1_000_000_000
 MAX_DISTINCT = 200
 OTHER = "other reasons"
 FAILED = "the case failed"
@@ -52,12 +53,14 @@ class Columns:
         self.timed: array[int] = array("I")
         self.tokens: array[float] = array("d")
         self.counted: array[int] = array("I")
+        self.dollars: array[float] = array("d")
+        self.priced: array[int] = array("I")
         self.scores = {metric: Scores() for metric in metrics}
         self.kinds: Counter[str] = Counter()
         self.usage = Usage()
         self.cached = 0
         self._arrays: list[array[int] | array[float]] = [self.trials, self.errors, self.seconds]
-        self._arrays += [self.timed, self.tokens, self.counted]
+        self._arrays += [self.timed, self.tokens, self.counted, self.dollars, self.priced]
         for scores in self.scores.values():
             self._arrays += scores.arrays
 
@@ -100,6 +103,9 @@ class Columns:
         if usage.certainty != "unknown" or usage.total_tokens:
             self.tokens[place] += usage.total_tokens
             self.counted[place] += 1
+        if usage.cost is not None and not usage.unpriced:
+            self.dollars[place] += usage.cost / NANO
+            self.priced[place] += 1
         if cached:
             self.cached += 1
         else:

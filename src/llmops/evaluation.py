@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from llmops.assembly import Assembler, Selection
+from llmops.attribution import attributed
 from llmops.canary import Canary
 from llmops.config import load_config, store_location
+from llmops.connecting import tracking
 from llmops.correcting import Corrections, load_calibrations
 from llmops.datasets import Dataset
 from llmops.deciding import Rules, rules_of
@@ -24,11 +26,11 @@ from llmops.evals.suite import Suite
 from llmops.identity import new_id
 from llmops.process import is_alive, this_process
 from llmops.provenance import environment, now
-from llmops.runs import Run, open_saved
+from llmops.runs import Run, is_readable, open_saved
 from llmops.secrets import masked, masked_message, masked_override
 from llmops.stepping import Stepping
 from llmops.store.database import Store
-from llmops.types import Result, Results, RunRecord, RunStatus
+from llmops.types import Result, RunRecord, RunStatus
 
 RECENT = 50  # runs of a suite in which earlier ones of the same commit are looked for
 SAME = ("against", "baseline_run", "counterparts", "only", "sample", "variants")  # what makes runs alike
@@ -46,6 +48,7 @@ class RunOptions:
     replay: Path | None = None
     max_requests: int | None = None
     max_tokens: int | None = None
+    max_cost: int | None = None  # nano-dollars
     resume: str | None = None  # a run's id
     retry_errors: bool = False
 
@@ -60,7 +63,7 @@ class Evaluation:
         self.location = store_location(options.store, suite.base)
         self.secrets = (*suite.secrets, *self.config.secrets)
         self.counters = Counters()
-        budget = Budget(max_requests=options.max_requests, max_tokens=options.max_tokens)
+        budget = Budget(max_requests=options.max_requests, max_tokens=options.max_tokens, max_cost=options.max_cost)
         if options.replay is not None and not any(options.replay.glob("*.json")):
             what = "no recorded answers in" if options.replay.is_dir() else "no folder"
             raise InputError(f"--replay: {what} {options.replay}", hint="record some with --record")
@@ -85,6 +88,9 @@ class Evaluation:
                 stack.callback(cache.close)
             for backend in assembly.backends:
                 backend.cache = cache
+            if assembly.made is not None and self.options.replay is None:
+                stack.enter_context(tracking(assembly.made, self.config, self.location))
+            stack.enter_context(attributed(purpose="eval", run=record.id, suite=self.suite.name))
             rules = rules_of(record)
             stepping = Stepping(
                 rules, self._schedule(record, rules), Corrections(record, self.calibrations),
@@ -113,7 +119,7 @@ class Evaluation:
             and (one.environment.get("git") or {}).get("commit") == commit
             and all(one.config.get(key) == record.config.get(key) for key in SAME)
         ]
-        readable = [results for results in earlier if _is_readable(results)]
+        readable = [results for results in earlier if is_readable(results)]
         if readable:
             stepping.pool(store.results(record.id), readable)
 
@@ -276,16 +282,6 @@ class Evaluation:
                 store.update_run(record.id, status=status, ended_at=now(), note=str(error))
             raise
         return status, runner.budget_note
-
-
-def _is_readable(results: Results) -> bool:
-    """True for a run that can be read to its end: a damaged one must not cost a run that was just paid for."""
-    try:
-        for _ in results:
-            pass
-    except (StoreError, InputError):
-        return False
-    return True
 
 
 def cache_path(root: Path) -> Path:

@@ -11,7 +11,15 @@ from typing import Any
 
 from llmops.aggregate import Aggregate
 from llmops.config import store_location
-from llmops.errors import EXIT_BACKEND_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, NotFoundError, did_you_mean
+from llmops.errors import (
+    EXIT_BACKEND_FAILED,
+    EXIT_INCONCLUSIVE,
+    EXIT_INTERRUPTED,
+    InputError,
+    NotFoundError,
+    StoreError,
+    did_you_mean,
+)
 from llmops.evals.gating import MAX_ERROR_SHARE, exit_code
 from llmops.reports.completeness import state
 from llmops.store.database import Store
@@ -141,6 +149,16 @@ class StoredResults:
     def of_cases(self, case_ids: Sequence[str]) -> StoredResults:
         """The results of these cases alone, found without reading the others."""
         return StoredResults(self._location, self._run_id, case_ids)
+
+
+def is_readable(results: Results) -> bool:
+    """True for a run that can be read to its end: a damaged one must not cost a run that was just paid for."""
+    try:
+        for _ in results:
+            pass
+    except (StoreError, InputError):
+        return False
+    return True
 
 
 def open_saved(location: str, record: RunRecord, aggregate: Aggregate | None = None) -> Run:

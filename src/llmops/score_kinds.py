@@ -65,7 +65,8 @@ def metrics_of(
     wanted = [name for name in names if not options.metrics or name in options.metrics]
     measured = [MEASURES[name] for name in options.metrics if name in MEASURES and name not in names]
     for info in measured:
-        if not all(any(one.counted if info.unit == "tokens" else one.timed) for one in columns):
+        taken = [{"tokens": one.counted, "$": one.priced}.get(info.unit, one.timed) for one in columns]
+        if not all(map(any, taken)):
             raise InputError(f"{info.name} wasn't measured on both sides")
     if not wanted and not measured:
         there = ", ".join(sorted({name for one in columns for name in one.scores})) or "none"

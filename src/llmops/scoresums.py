@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from llmops.columns import Columns
+from llmops.columns import NANO, Columns
 from llmops.errors import InputError
 
 _LARGEST = 1e120  # squares of scores and of their differences are summed
@@ -107,15 +107,16 @@ class Trials:
 
 
 class Measures:
-    """Seconds and tokens of a variant while its run is read."""
+    """Seconds, tokens and dollars of a variant while its run is read."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._timed, self._seconds = array("q"), array("d")
         self._counted, self._tokens = array("q"), array("d")
+        self._priced, self._dollars = array("q"), array("d")
 
     def add(self, places: Sequence[int], outputs: Sequence[Mapping[str, Any]]) -> None:
-        """The seconds and tokens of outputs as they are saved, where they are known."""
+        """The seconds, tokens and dollars of outputs as they are saved, where they are known."""
         for place, output in zip(places, outputs, strict=True):
             self._columns.cached += output.get("cached") is True
             seconds: Any = output.get("latency_s")
@@ -130,6 +131,10 @@ class Measures:
                 if known and (asked + said or usage.get("certainty", "unknown") != "unknown"):
                     self._counted.append(place)
                     self._tokens.append(asked + said)
+                cost = usage.get("cost")
+                if type(cost) is int and 0 <= cost < _LARGEST and not usage.get("unpriced"):
+                    self._priced.append(place)
+                    self._dollars.append(cost / NANO)
 
     def finish(self) -> None:
         """Add everything to the columns, which have room for every case."""
@@ -138,6 +143,8 @@ class Measures:
         _sum_into(columns.seconds, self._timed, size, np.frombuffer(self._seconds) if self._seconds else None)
         _sum_into(columns.counted, self._counted, size)
         _sum_into(columns.tokens, self._counted, size, np.frombuffer(self._tokens) if self._tokens else None)
+        _sum_into(columns.priced, self._priced, size)
+        _sum_into(columns.dollars, self._priced, size, np.frombuffer(self._dollars) if self._dollars else None)
 
 
 def _sum_into(column: array[int] | array[float], places: array[int], size: int, weights: Any = None) -> None:

@@ -24,6 +24,7 @@ from llmops.runs import Run
 from llmops.store.database import Store
 from llmops.store.urls import mask
 from llmops.types import Case, MetricKind, RunRecord
+from llmops.usage.money import parse_dollars
 
 if TYPE_CHECKING:
     from llmops.comparing import Outcome
@@ -56,6 +57,7 @@ def evaluate(
     replay: str | Path | None = None,
     max_requests: int | None = None,
     max_tokens: int | None = None,
+    max_cost: str | float | None = None,
 ) -> Run:
     """Score variants over a dataset and save the run, from a suite file or from objects.
 
@@ -64,7 +66,7 @@ def evaluate(
     (by name: a function, a `Variant`, or a mapping as in a suite file) and `metrics` (names, short forms, functions
     or `Metric`s) are needed. `against` (a git revision or label) or `baseline_run` (a saved run) is what the variants
     are compared with; a comparison ends when its answer is clear unless `early_stop` is False. `only` is a filter such
-    as `tag:hard`, or a list of them. Works in scripts and in
+    as `tag:hard`, or a list of them. `max_cost` is in dollars. Works in scripts and in
     notebooks. Raises an `LlmopsError` on bad input and when the store fails; a case that fails is data in the run.
     """
     made = _empty_suite() if suite is None else load_suite(arguments.path_of("suite", suite))
@@ -74,7 +76,7 @@ def evaluate(
     made, rows = _with_dataset(made, dataset, fields)
     _check_complete(made, rows)
     made, _ = compared_with(made, against, str(baseline_run), early_stop, store=store)
-    options = _options(only, sample, seed, store, cache, refresh, record, replay, max_requests, max_tokens)
+    options = _options(only, sample, seed, store, cache, refresh, record, replay, max_requests, max_tokens, max_cost)
     return Evaluation(made, options, dataset=rows).run()
 
 
@@ -205,6 +207,7 @@ def _options(
     replay: str | Path | None,
     max_requests: int | None,
     max_tokens: int | None,
+    max_cost: str | float | None,
 ) -> RunOptions:
     if record is not None and replay is not None:
         raise InputError("record and replay can't go together", hint="record first, then replay")
@@ -221,6 +224,7 @@ def _options(
         replay=None if replay is None else arguments.path_of("replay", replay),
         max_requests=None if max_requests is None else arguments.whole("max_requests", max_requests, 0),
         max_tokens=None if max_tokens is None else arguments.whole("max_tokens", max_tokens, 0),
+        max_cost=None if max_cost is None else parse_dollars(str(max_cost)),
     )
 
 

@@ -58,6 +58,7 @@ def evaluate(
     replay: Annotated[Path | None, typer.Option(help="Answer from recorded files only.", metavar="DIR")] = None,
     max_requests: Annotated[int | None, typer.Option(help="Stop before sending more requests.", min=0)] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Stop before using more tokens.", min=0)] = None,
+    max_cost: Annotated[str | None, typer.Option(help="Stop before spending more dollars.", metavar="DOLLARS")] = None,
     output: Outputs = None,
     store: Store = "",
     schema: Annotated[
@@ -90,8 +91,11 @@ def evaluate(
     for path in output or ():
         check_output(path)
     selection = Selection(tuple(only or ()), sample, seed, tuple(variant or ()))
+    from llmops.usage.money import parse_dollars
+
+    most = None if max_cost is None else parse_dollars(max_cost, where="--max-cost")
     options = RunOptions(
-        selection, store or None, cache, refresh, record, replay, max_requests, max_tokens, None, retry_errors
+        selection, store or None, cache, refresh, record, replay, max_requests, max_tokens, most, None, retry_errors
     )
     with prints_on_stderr():
         if resume:

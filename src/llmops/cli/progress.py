@@ -46,6 +46,8 @@ def describe(counters: Counters, now: float | None = None) -> str:
         parts.append(f"{counters.cached:,} cached")
     if counters.usage.total_tokens:
         parts.append(f"{counters.usage.total_tokens:,} tokens")
+    if counters.usage.cost:
+        parts.append(f"${counters.usage.cost / 1_000_000_000:,.4f}")
     left = counters.total - counters.done
     if left > 0 and fresh:
         parts.append(f"{_duration(left / rate)} left")

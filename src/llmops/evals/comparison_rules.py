@@ -21,6 +21,7 @@ MEASURES = {
             for q in (50, 90, 95, 99)
         ),
         MetricInfo("tokens_per_case", 0.0, None, "lower", "tokens", "Tokens of a case, input and output"),
+        MetricInfo("cost_per_case", 0.0, None, "lower", "$", "Dollars of a case, where every request has a price"),
     )
 }
 DEFAULT_MARGIN = "5%"

@@ -27,7 +27,7 @@ MAX_SLICES = 40
 NAMED = 5  # broken cases that a failed gate names
 MIN_SLICE = 5
 FALSE_DISCOVERY = 0.10
-SHOWN = ("latency_mean", "tokens_per_case")
+SHOWN = ("latency_mean", "tokens_per_case", "cost_per_case")
 UNEVEN_CACHE = 0.2
 
 LabelsFor = Callable[[str, str, str], Labels | None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import signal
 import threading
@@ -35,7 +36,8 @@ def _in_thread(runner: Runner) -> RunStatus:
         except BaseException as error:
             failure.append(error)
 
-    thread = threading.Thread(target=body, name="llmops-run", daemon=True)
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(body,), name="llmops-run", daemon=True)
     thread.start()
     thread.join()
     if failure:

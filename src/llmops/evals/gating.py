@@ -14,7 +14,7 @@ from llmops.stats.descriptive import mean, quantile
 from llmops.types import GateOutcome
 
 _RULE = re.compile(
-    r"\s*(?P<name>[^\s<>=!]+)\s*(?P<comparison><=|>=|==|!=|<|>)\s*(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+    r"\s*(?P<name>[^\s<>=!]+)\s*(?P<comparison><=|>=|==|!=|<|>)\s*(?P<money>\$)?(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
     r"\s*(?P<unit>%|ms|s|min)?(?:\s+for\s+(?P<scope>(?:tag|group|variant):.+?))?\s*"
 )
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -35,12 +35,13 @@ BUILT_IN = (
     "latency_p95",
     "latency_p99",
     "tokens_per_case",
+    "cost_per_case",
 )
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A parsed rule. `threshold` is in the measure's own unit: shares 0–1, seconds, tokens."""
+    """A parsed rule. `threshold` is in the measure's own unit: shares 0–1, seconds, tokens, dollars."""
 
     rule: str
     name: str
@@ -62,6 +63,8 @@ def parse_gate(rule: str, *, metrics: Iterable[str], variants: Iterable[str], wh
     if name not in known:
         hint = did_you_mean(name, known)
         raise SuiteError(f"gate {rule!r}: nothing is measured as {name!r}", where=where, hint=hint)
+    if found["money"] and (name in set(metrics) or name != "cost_per_case"):
+        raise SuiteError(f"gate {rule!r}: {name} isn't money", where=where, hint="drop the $")
     if name not in set(metrics):  # a metric's own name wins
         _check_unit(rule, name, unit, where, float(found["number"]))
     elif unit in ("ms", "s", "min") and not name.startswith("latency"):
@@ -89,7 +92,7 @@ def _check_unit(rule: str, name: str, unit: str | None, where: str, number: floa
     is_time = name.startswith("latency_")
     if unit in ("ms", "s", "min") and not is_time:
         raise SuiteError(f"gate {rule!r}: {name} isn't a time", where=where, hint="drop the unit")
-    if unit == "%" and (is_time or name == "tokens_per_case"):
+    if unit == "%" and (is_time or name in ("tokens_per_case", "cost_per_case")):
         raise SuiteError(f"gate {rule!r}: {name} isn't a share", where=where, hint="drop the %")
     if name == "errors" and unit is None and number >= 1:
         hint = f"write {number:g}%, or a share below 1"
@@ -153,6 +156,8 @@ def _seen(gate: Gate, aggregate: Aggregate, variant: str) -> tuple[Sequence[floa
         return [1.0] * failed + [0.0] * (cases - failed), gate.threshold
     if gate.name == "tokens_per_case":
         return aggregate.tokens(variant, **scope), None
+    if gate.name == "cost_per_case":
+        return aggregate.costs(variant, **scope), None
     seconds = aggregate.latencies(variant, **scope)
     if gate.name == "latency_mean":
         return seconds, None
@@ -189,6 +194,11 @@ def _measure(gate: Gate, aggregate: Aggregate, variant: str) -> tuple[float | No
         ), f"{aggregate.errors(variant, **scope)} answers failed, {cases} cases"
     if gate.name == "tokens_per_case":
         return _mean(aggregate.tokens(variant, **scope), cases, "no usage is known")
+    if gate.name == "cost_per_case":
+        costs = aggregate.costs(variant, **scope)
+        if len(costs) < cases:  # what has no price is not free
+            return None, f"{cases - len(costs)} of {cases} cases have no price; see llmops cost report"
+        return _mean(costs, cases, "no price is known")
     values = aggregate.latencies(variant, **scope)
     if not len(values) or gate.name == "latency_mean":
         return _mean(values, cases, "no latency was measured")

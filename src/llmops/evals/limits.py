@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from llmops.errors import BudgetExceededError
+from llmops.usage.money import dollars
 
 
 class ConcurrencyLimit:
@@ -99,49 +100,58 @@ class Pace:
 
 
 class Budget:
-    """Requests and tokens a run may spend. The worst case is reserved before sending and settled afterwards."""
+    """Requests, tokens and money a run may spend. The worst case is reserved before sending and settled afterwards.
 
-    def __init__(self, *, max_requests: int | None = None, max_tokens: int | None = None) -> None:
+    `max_cost` and every cost are in nano-dollars.
+    """
+
+    def __init__(
+        self, *, max_requests: int | None = None, max_tokens: int | None = None, max_cost: int | None = None
+    ) -> None:
         self.max_requests = max_requests
         self.max_tokens = max_tokens
+        self.max_cost = max_cost
         self.requests = 0
         self.tokens = 0
+        self.cost = 0
         self._reserved_tokens = 0
+        self._reserved_cost = 0
         self._reserved = 0
         self._settled: asyncio.Event | None = None
 
     @property
     def limited(self) -> bool:
-        return self.max_requests is not None or self.max_tokens is not None
+        return self.max_requests is not None or self.max_tokens is not None or self.max_cost is not None
 
-    async def reserve(self, tokens: int) -> None:
-        """Set aside one request and `tokens`. Waits while requests in flight may still give some back.
+    async def reserve(self, tokens: int, cost: int = 0) -> None:
+        """Set aside one request, `tokens` and `cost`. Waits while requests in flight may still give some back.
 
         Raises `BudgetExceededError` when nothing in flight could make room.
         """
         while True:
-            over = self._over(tokens)
+            over = self._over(tokens, cost)
             if not over:
                 self._reserved += 1
                 self._reserved_tokens += tokens
+                self._reserved_cost += cost
                 return
-            if not self._reserved or self._over(tokens, settled_only=True):
+            if not self._reserved or self._over(tokens, cost, settled_only=True):
                 raise BudgetExceededError(over, hint="what was done is saved; raise the limit and --resume to go on")
             self._settled = self._settled or asyncio.Event()
             await self._settled.wait()
 
-    def settle(self, reserved_tokens: int, used_tokens: int) -> None:
+    def settle(self, reserved_tokens: int, used_tokens: int, reserved_cost: int = 0, used_cost: int = 0) -> None:
         """Replace a reservation by what was used."""
-        self._reserved -= 1
-        self._reserved_tokens -= reserved_tokens
         self.requests += 1
         self.tokens += used_tokens
-        self._wake()
+        self.cost += used_cost
+        self.give_back(reserved_tokens, reserved_cost)
 
-    def give_back(self, reserved_tokens: int) -> None:
+    def give_back(self, reserved_tokens: int, reserved_cost: int = 0) -> None:
         """Undo a reservation of which nothing was sent."""
         self._reserved -= 1
         self._reserved_tokens -= reserved_tokens
+        self._reserved_cost -= reserved_cost
         self._wake()
 
     def _wake(self) -> None:
@@ -149,13 +159,15 @@ class Budget:
             self._settled.set()
             self._settled = None
 
-    def _over(self, tokens: int, *, settled_only: bool = False) -> str:
+    def _over(self, tokens: int, cost: int, *, settled_only: bool = False) -> str:
         """Why one more request doesn't fit, or "". `settled_only` asks as if everything in flight would be free."""
-        requests = self.requests + (0 if settled_only else self._reserved)
-        spent = self.tokens + (0 if settled_only else self._reserved_tokens)
-        if self.max_requests is not None and requests + 1 > self.max_requests:
+        flying = 0 if settled_only else 1
+        if self.max_requests is not None and self.requests + flying * self._reserved + 1 > self.max_requests:
             return f"the limit of {self.max_requests:,} requests is reached"
-        if self.max_tokens is not None and spent + tokens > self.max_tokens:
-            left = self.max_tokens - self.tokens
-            return f"the next request may take {tokens:,} tokens and {max(0, left):,} of {self.max_tokens:,} are left"
+        if self.max_tokens is not None and self.tokens + flying * self._reserved_tokens + tokens > self.max_tokens:
+            left = max(0, self.max_tokens - self.tokens)
+            return f"the next request may take {tokens:,} tokens and {left:,} of {self.max_tokens:,} are left"
+        if self.max_cost is not None and self.cost + flying * self._reserved_cost + cost > self.max_cost:
+            left = max(0, self.max_cost - self.cost)
+            return f"the next request may cost {dollars(cost)} and {dollars(left)} of {dollars(self.max_cost)} are left"
         return ""

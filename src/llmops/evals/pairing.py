@@ -57,7 +57,7 @@ def paired(
 
 
 def is_measure(aggregate: Aggregate, variant: str, name: str) -> bool:
-    """True for seconds and tokens, unless a metric has such a name."""
+    """True for seconds, tokens and dollars, unless a metric has such a name."""
     return name in MEASURES and name not in aggregate.columns(variant).scores
 
 
@@ -149,9 +149,11 @@ def _noise(sides: Sequence[_Side], places: Any) -> Noise | None:
 
 def _measured(aggregate: Aggregate, variant: str, name: str) -> Numbers:
     columns, size = aggregate.columns(variant), aggregate.total_cases
-    tokens = name == "tokens_per_case"
-    sums = _full(columns.tokens if tokens else columns.seconds, size)
-    counts = _full(columns.counted if tokens else columns.timed, size)
+    taken = {
+        "tokens_per_case": (columns.tokens, columns.counted),
+        "cost_per_case": (columns.dollars, columns.priced),
+    }.get(name, (columns.seconds, columns.timed))
+    sums, counts = (_full(column, size) for column in taken)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(counts > 0, sums / counts, np.nan)
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
 
+from llmops.attribution import ATTRIBUTION
 from llmops.errors import BackendError, BudgetExceededError, DatasetError, LlmopsError, PromptError
 from llmops.evals.answering import explained, failure_of, metered, was_cancelled
 from llmops.evals.scoring import score_sample
-from llmops.evals.sender import METER, Meter, Sender
+from llmops.evals.sender import METER, Meter, Sender, within
 from llmops.evals.sending import AnswerCache
 from llmops.evals.staging import Placed, Stages
 from llmops.evals.suite import Limits
@@ -206,11 +207,15 @@ class Runner:
     async def _work(
         self, entrant: Entrant, trials: Trials, sender: Sender | None, take: Callable[[Result], None] | None
     ) -> None:
+        answering = replace(ATTRIBUTION.get(), variant=entrant.name)
+        judging = replace(answering, purpose="judge")
         for position, trial in trials:
             try:
+                ATTRIBUTION.set(answering)
                 output = await self._answer(entrant, trial, sender)
                 if self._is_over():  # a pipeline may have swallowed the cancellation
                     return
+                ATTRIBUTION.set(judging)
                 scores = await score_sample(self.plan.metrics, Sample(trial.case, output))
                 self._record(Result(entrant.name, trial.case, output, trial.repeat, scores), position, take)
             except BudgetExceededError as error:
@@ -291,10 +296,3 @@ class Runner:
             if close is not None:
                 with contextlib.suppress(Exception):  # the results are safe; a connection that won't close isn't news
                     await close()
-
-
-def within(limits: Limits, answering: object) -> Limits:
-    """The limits for a variant or backend: rates a minute are for servers, not for what is on this machine."""
-    if getattr(answering, "local", False):
-        return replace(limits, requests_per_minute=None, tokens_per_minute=None)
-    return limits

@@ -8,9 +8,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from llmops.attribution import ATTEMPT, Attempt
 from llmops.errors import BackendError, BackendTimeoutError, BudgetExceededError, LlmopsError, RateLimitedError
 from llmops.evals.limits import ConcurrencyLimit, Pace
 from llmops.evals.suite import Limits
@@ -96,7 +97,7 @@ class Sender:
                     if give_back is not None:
                         give_back()
                     raise
-            error = await self._attempt(attempt)
+            error = await self._attempt(attempt, number)
             if not isinstance(error, LlmopsError):
                 return error
             tries = 1 if self._failures >= GIVE_UP_AFTER else self.limits.retries + 1
@@ -108,9 +109,11 @@ class Sender:
                 await asyncio.sleep(pause_s(number, error))
         raise AssertionError("unreachable")
 
-    async def _attempt(self, attempt: Callable[[], Awaitable[T]]) -> T | LlmopsError:
+    async def _attempt(self, attempt: Callable[[], Awaitable[T]], number: int) -> T | LlmopsError:
         """What came of one attempt: its result, or the backend's error."""
         sent_at = time.monotonic()
+        longest = self.limits.timeout_s
+        token = ATTEMPT.set(Attempt(number, None if longest is None else sent_at + longest))
         try:
             async with asyncio.timeout(self.limits.timeout_s) as limit:
                 result = await attempt()
@@ -126,6 +129,7 @@ class Sender:
                 self._concurrency.pushed_back(sent_at, _capped(error.retry_after_s))
             return error
         finally:
+            ATTEMPT.reset(token)
             self._concurrency.release()
 
     def correct(self, tokens: int) -> None:
@@ -160,3 +164,10 @@ def _capped(seconds: float | None) -> float | None:
 
 def _hopeless(error: LlmopsError) -> bool:
     return (getattr(error, "retry_after_s", None) or 0.0) > LONGEST_RETRY_AFTER_S
+
+
+def within(limits: Limits, answering: object) -> Limits:
+    """The limits for a variant or backend: rates a minute are for servers, not for what is on this machine."""
+    if getattr(answering, "local", False):
+        return replace(limits, requests_per_minute=None, tokens_per_minute=None)
+    return limits

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from llmops.errors import (
@@ -19,9 +19,15 @@ from llmops.errors import (
 )
 from llmops.evals.limits import Budget
 from llmops.evals.sender import METER, Meter, Sender
-from llmops.types import Backend, Completion, Request
+from llmops.types import Backend, Completion, Request, Usage
+from llmops.usage.bounds import output_tokens_bound, prompt_tokens_bound
+from llmops.usage.budgets import BudgetRefusedError
 
 T = TypeVar("T")
+
+
+CostBound = Callable[[Request, Backend], int]
+"""The most that a request to a backend may cost, in nano-dollars. Raises `InputError` when nobody knows."""
 
 
 class AnswerCache(Protocol):
@@ -42,6 +48,7 @@ class SentBackend:
         sender: Sender,
         budget: Budget,
         request_text: Callable[[Mapping[str, Any], Request], str],
+        cost_bound: CostBound | None = None,
     ) -> None:
         self.backend = backend
         self.note: str = getattr(backend, "note", "")
@@ -50,6 +57,7 @@ class SentBackend:
         self.cache: AnswerCache | None = None  # opened, and set, when the run begins
         self._budget = budget
         self._request_text = request_text
+        self._cost_bound = cost_bound
         self._flights: dict[str, asyncio.Future[Completion]] = {}
         self.where = ""
         if hasattr(backend, "embed"):
@@ -60,10 +68,10 @@ class SentBackend:
         return self._identity
 
     def check(self, request: Request) -> None:
-        """Raises `InputError` for a request that could not be sent: without a model, or without a bound it needs."""
+        """Raises `InputError` for a request that could not be sent: without a model, or a bound or price it needs."""
         if getattr(self.backend, "model", None) == "" and not request.model:
             raise InputError("no model is named", hint="write model: beside backend:, or in the prompt")
-        self.worst_case_tokens(request)
+        self.worst_case(request)
 
     def check_ready(self) -> None:
         """Raises `InputError` when the backend lacks something it needs before its first request, such as a key."""
@@ -88,17 +96,21 @@ class SentBackend:
         if getattr(self.cache, "complete", False):
             raise NotRecordedError("embeddings aren't recorded", hint="score without them, or run without --replay")
         inner: Any = self.backend
-        tokens = sum(len(text.encode("utf-8", "replace")) for text in texts) if self._budget.limited else 0
+        worst = self._embedding_bound(texts)
 
         async def attempt() -> Sequence[Sequence[float]]:
+            sent = True
             try:
                 vectors: Sequence[Sequence[float]] = await inner.embed(texts)
                 return vectors
+            except BudgetExceededError:
+                sent = False
+                raise
             finally:
                 if self._budget.limited:
-                    self._budget.settle(tokens, tokens)
+                    self._settle(worst, worst, sent=sent)
 
-        return await self._send_within_budget(attempt, tokens, METER.get())
+        return await self._send_within_budget(attempt, worst, METER.get())
 
     async def _complete(self, request: Request, meter: Meter | None) -> Completion:
         if self.cache is None:
@@ -110,7 +122,8 @@ class SentBackend:
             return await self._join(flight, request, meter)
         found = self.cache.get(key)
         if found is not None:
-            return found
+            priced = getattr(self.backend, "priced", None)
+            return found if priced is None else priced(found)
         if getattr(self.cache, "complete", False):
             raise NotRecordedError("no answer was recorded for this request", hint="record it with --record")
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
@@ -134,6 +147,9 @@ class SentBackend:
         try:
             with (meter or Meter()).waiting():  # its latency is the answer's own, as for one from the cache
                 return await asyncio.shield(flight)
+        except BudgetRefusedError as error:
+            _note_refusal(meter, error)
+            raise
         except BudgetExceededError as error:
             raise _stopping(meter, error) from None
         except LlmopsError as error:
@@ -142,32 +158,40 @@ class SentBackend:
             raise
 
     async def _send(self, request: Request, meter: Meter | None) -> Completion:
-        tokens = self.worst_case_tokens(request)
+        worst = self.worst_case(request)
 
         async def attempt() -> Completion:
             if not self._budget.limited:
                 return await self._timed(request)
-            return await self._settled(request, tokens)
+            return await self._settled(request, worst)
 
-        completion = await self._send_within_budget(attempt, tokens, meter)
+        completion = await self._send_within_budget(attempt, worst, meter)
         if completion.usage.certainty != "unknown":
-            self._sender.correct(completion.usage.total_tokens - tokens)
+            self._sender.correct(completion.usage.total_tokens - worst.tokens)
         return completion
 
-    async def _send_within_budget(self, attempt: Callable[[], Awaitable[T]], tokens: int, meter: Meter | None) -> T:
-        if not self._budget.limited:
-            return await self._sender.send(attempt, tokens=tokens, meter=meter)
-
+    async def _send_within_budget(self, attempt: Callable[[], Awaitable[T]], worst: Worst, meter: Meter | None) -> T:
         async def reserve() -> None:
             try:
-                await self._budget.reserve(tokens)
+                await self._budget.reserve(worst.tokens, worst.cost)
             except BudgetExceededError as error:
                 raise _stopping(meter, error) from None
 
         def give_back() -> None:
-            self._budget.give_back(tokens)
+            self._budget.give_back(worst.tokens, worst.cost)
 
-        return await self._sender.send(attempt, tokens=tokens, meter=meter, reserve=reserve, give_back=give_back)
+        limited = self._budget.limited
+        try:
+            return await self._sender.send(
+                attempt,
+                tokens=worst.tokens,
+                meter=meter,
+                reserve=reserve if limited else None,
+                give_back=give_back if limited else None,
+            )
+        except BudgetRefusedError as error:
+            _note_refusal(meter, error)
+            raise
 
     async def _timed(self, request: Request) -> Completion:
         """The completion with its latency, which a cached answer keeps."""
@@ -177,20 +201,32 @@ class SentBackend:
             completion = replace(completion, latency_s=time.perf_counter() - began)
         return completion
 
-    async def _settled(self, request: Request, tokens: int) -> Completion:
-        used = tokens  # an attempt cut off in the middle may be billed in full
+    async def _settled(self, request: Request, worst: Worst) -> Completion:
+        used, sent = worst, True  # an attempt cut off in the middle may be billed in full
         try:
             completion = await self._timed(request)
-            if completion.usage.certainty != "unknown":
-                used = completion.usage.total_tokens
+            used = _used(completion.usage, worst)
             return completion
         except BackendTimeoutError:
             raise
         except BackendError:
-            used = 0
+            used = Worst()
+            raise
+        except BudgetExceededError:  # a budget of the project, before anything was sent
+            sent = False
             raise
         finally:
-            self._budget.settle(tokens, used)
+            self._settle(worst, used, sent=sent)
+
+    def _settle(self, worst: Worst, used: Worst, *, sent: bool) -> None:
+        if sent:
+            self._budget.settle(worst.tokens, used.tokens, worst.cost, used.cost)
+        else:
+            self._budget.give_back(worst.tokens, worst.cost)
+
+    def worst_case(self, request: Request) -> Worst:
+        """What the request may take at worst. Raises `InputError` when a limit needs a bound or price it hasn't."""
+        return Worst(self.worst_case_tokens(request), self._worst_case_cost(request))
 
     def worst_case_tokens(self, request: Request) -> int:
         """Tokens the request may take at worst; 0 when nothing depends on it. Raises `InputError` without a bound."""
@@ -199,19 +235,43 @@ class SentBackend:
         bound = getattr(self.backend, "worst_case_tokens", None)
         if bound is not None:
             return int(bound(request))
-        return prompt_tokens_bound(request) + self._output_bound(request)
+        output = output_tokens_bound(request)
+        if output is None and self._budget.max_tokens is not None:
+            raise InputError(
+                "--max-tokens needs a bound on every answer",
+                hint="give the prompt or variant parameters: {max_tokens: …}",
+            )
+        return prompt_tokens_bound(request) + (output or 0)
 
-    def _output_bound(self, request: Request) -> int:
-        for name in ("max_tokens", "max_completion_tokens"):
-            limit = request.parameters.get(name)
-            if isinstance(limit, int) and limit > 0:
-                return limit * int(request.parameters.get("n", 1) or 1)
-        if self._budget.max_tokens is None:
+    def _worst_case_cost(self, request: Request) -> int:
+        if self._budget.max_cost is None:
             return 0
-        raise InputError(
-            "--max-tokens needs a bound on every answer",
-            hint="give the prompt or variant parameters: {max_tokens: …}",
-        )
+        if self._cost_bound is None:
+            raise InputError("--max-cost needs prices, and this backend has none")
+        return self._cost_bound(request, self.backend)
+
+    def _embedding_bound(self, texts: Sequence[str]) -> Worst:
+        """Of texts to embed: a token a byte, and no answer."""
+        if not self._budget.limited:
+            return Worst()
+        messages = tuple({"role": "user", "content": text} for text in texts)
+        cost = self._worst_case_cost(Request(messages, parameters={"max_tokens": 0}))
+        return Worst(sum(len(text.encode("utf-8", "replace")) for text in texts), cost)
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """Tokens and nano-dollars that a request may take at worst, or took."""
+
+    tokens: int = 0
+    cost: int = 0
+
+
+def _used(usage: Usage, worst: Worst) -> Worst:
+    """What an answer took; what nobody knows counts as the worst case."""
+    tokens = worst.tokens if usage.certainty == "unknown" else usage.total_tokens
+    cost = worst.cost if usage.cost is None or usage.unpriced else usage.cost
+    return Worst(tokens, cost)
 
 
 def _stopping(meter: Meter | None, error: BudgetExceededError) -> BudgetExceededError:
@@ -221,10 +281,10 @@ def _stopping(meter: Meter | None, error: BudgetExceededError) -> BudgetExceeded
     return BudgetExceededError(error.message, where=error.where, hint=error.hint)
 
 
-def prompt_tokens_bound(request: Request) -> int:
-    """No byte-level tokenizer makes more tokens than bytes; 16 a message covers the chat template's own."""
-    size = sum(len(str(message.get("content") or "").encode("utf-8", "replace")) for message in request.messages)
-    return size + 16 * (len(request.messages) + 1) + len(str(request.tools)) * bool(request.tools)
+def _note_refusal(meter: Meter | None, error: BudgetRefusedError) -> None:
+    """A budget of the project that stops runs ends this one, even when a pipeline swallows the exception."""
+    if error.stops and meter is not None:
+        meter.stopped = error
 
 
 def estimated_tokens(request: Request) -> int:

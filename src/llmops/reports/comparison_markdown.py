@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from llmops.reports.changes import changes
 from llmops.reports.compared_cases import ComparedCase, Kind, compared_cases, moved, turning
-from llmops.reports.figures import MISSING, number, plural
+from llmops.reports.figures import MISSING, dollars, number, plural
 from llmops.reports.markup import code, fitting, fold, pre, prose, row, span
 from llmops.reports.plain import question
 from llmops.reports.prompt_markdown import changes_section
@@ -28,7 +28,7 @@ from llmops.reports.verdicts import (
     wanted_alpha,
     worst_first,
 )
-from llmops.types import Comparison, MetricComparison, Result, Results, RunRecord, SliceComparison
+from llmops.types import Comparison, MetricComparison, Result, Results, RunRecord, SliceComparison, Usage
 
 VERDICTS_ROOM, DETAILS_ROOM = 14_000, 34_000
 """Characters for the verdicts and for the details of all comparisons together; a comment holds 65,536."""
@@ -256,7 +256,10 @@ def _spent(comparison: Comparison, summary: Summary) -> str:
     saved = max(round(sum(map(_all_tokens, sides))) - spent, 0) if cached else 0
     from_cache = f" {cached:,} of {plural(answers, 'answer')} came from the cache." if cached else ""
     about = f", about {saved:,} saved" if saved else ""
-    return f"{from_cache} {plural(spent, 'token')} spent{about}." if spent or saved else from_cache
+    paid = sum((side.usage for side in sides), Usage())
+    money = f", {dollars(paid.cost / 1_000_000_000)}" if paid.cost else ""
+    money += f" and {plural(paid.unpriced, 'request')} without a price" if money and paid.unpriced else ""
+    return f"{from_cache} {plural(spent, 'token')} spent{money}{about}." if spent or saved else from_cache
 
 
 def _all_tokens(side: VariantSummary) -> float:

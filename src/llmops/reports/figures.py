@@ -37,6 +37,19 @@ def seconds(value: float | None) -> str:
     return f"{value:,.2f} s" if value < 100 else f"{value:,.0f} s"
 
 
+def dollars(value: float | None) -> str:
+    """Dollars with two significant digits at least: `$12.30`, `$0.012`, `$0.0000042`."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    size = abs(value)
+    if not size:
+        return "$0"
+    places = 2 if size >= 0.1 else min(12, 2 - math.floor(math.log10(size)))
+    text = f"{size:,.{places}f}"
+    text = text.rstrip("0").rstrip(".") if places > 2 else text
+    return f"{'-' if value < 0 else ''}${text}"
+
+
 def share(value: float | None) -> str:
     """A share of 1 as a percentage; a small one is never rounded to 0 %."""
     if value is None or not math.isfinite(value):
@@ -59,10 +72,13 @@ def gate_value(gate: GateOutcome) -> str:
     """The value a gate saw, in the unit its rule is written in; of a comparison the change."""
     demand, _, name = gate.rule.partition(": ")
     if demand in ("no-regression", "no-worse", "better") and gate.value is not None:
-        size = seconds(abs(gate.value)) if _TIME.match(name) else number(abs(gate.value))
+        kind = seconds if _TIME.match(name) else dollars if name.startswith("cost_per_case") else number
+        size = kind(abs(gate.value))
         return f"{'−' if gate.value < 0 else '+' if gate.value > 0 else '±'}{size}"
     if "%" in gate.rule:
         return share(gate.value)
+    if gate.rule.lstrip().startswith("cost_per_case"):
+        return dollars(gate.value)
     return seconds(gate.value) if gate.rule.lstrip().startswith("latency") else number(gate.value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from llmops.reports.figures import ARROWS, MISSING, count, gate_value, number, plural, seconds, share
+from llmops.reports.figures import ARROWS, MISSING, count, dollars, gate_value, number, plural, seconds, share
 from llmops.reports.plain import as_text, printable
 from llmops.reports.summary import MetricSummary, Summary, VariantSummary
 from llmops.types import MetricInfo, RunRecord
@@ -28,10 +28,12 @@ def swatch(place: int) -> str:
 def variants(summary: Summary) -> str:
     """A row a variant, a column a metric, and what it cost in errors, time and tokens."""
     cached = any(variant.cached for variant in summary.variants)
+    priced = any(variant.cost_per_case is not None for variant in summary.variants)
     heads = [_metric_head(info) for info in summary.record.metrics]
     heads += [f"<th scope=col>{name}</th>" for name in ("Errors", "p50", "p95", "Tokens / case")]
+    heads += ["<th scope=col>Cost / case</th>"] if priced else []
     heads += ["<th scope=col>Cached</th>"] if cached else []
-    rows = [_variant_row(summary, variant, i, cached) for i, variant in enumerate(summary.variants)]
+    rows = [_variant_row(summary, variant, i, cached, priced) for i, variant in enumerate(summary.variants)]
     return _table("<th scope=col>Variant</th>" + "".join(heads), rows)
 
 
@@ -41,7 +43,7 @@ def _metric_head(info: MetricInfo) -> str:
     return f'<th scope=col title="{safe(title)}">{safe(info.name, 60)}{arrow}</th>'
 
 
-def _variant_row(summary: Summary, variant: VariantSummary, place: int, cached: bool) -> str:
+def _variant_row(summary: Summary, variant: VariantSummary, place: int, cached: bool, priced: bool) -> str:
     base = ' <span class="pill quiet">baseline</span>' if variant.baseline else ""
     kind = f"<small>{safe(variant.info.kind, 40)}</small>" if variant.info.kind else ""
     cells = [f"<th scope=row>{swatch(place)}{safe(variant.name, 80)}{base}{kind}</th>"]
@@ -51,6 +53,7 @@ def _variant_row(summary: Summary, variant: VariantSummary, place: int, cached: 
         errors = f"<td class=bad>{variant.errors:,}<small>{share(variant.error_share)}</small></td>"
     cells += [errors, f"<td>{seconds(variant.latency_p50)}</td>", f"<td>{seconds(variant.latency_p95)}</td>"]
     cells.append(f"<td>{count(variant.tokens_per_case)}</td>")
+    cells += [f"<td>{dollars(variant.cost_per_case)}</td>"] if priced else []
     cells += [f"<td>{variant.cached:,}</td>"] if cached else []
     return "".join(cells)
 

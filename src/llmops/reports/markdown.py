@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from llmops.reports.comparison_markdown import comparison_sections, overall
 from llmops.reports.completeness import incomplete
-from llmops.reports.figures import ARROWS, MISSING, count, gate_value, number, plural, seconds, share
+from llmops.reports.figures import ARROWS, MISSING, count, dollars, gate_value, number, plural, seconds, share
 from llmops.reports.markup import fence, fold, row, span
 from llmops.reports.plain import as_text, printable, question, retrieved
 from llmops.reports.selection import CaseView, worth_reading
@@ -74,12 +74,14 @@ def _sections(summary: Summary, results: Results) -> Iterator[str]:
 def _table(summary: Summary) -> str:
     metrics = summary.record.metrics[:MAX_METRICS]
     heads = [f"{span(info.name, 40)} {ARROWS[info.direction]}".strip() for info in metrics]
-    columns = ["variant", *heads, "errors", "p50", "p95", "tokens/case"]
+    priced = any(variant.cost_per_case is not None for variant in summary.variants)
+    columns = ["variant", *heads, "errors", "p50", "p95", "tokens/case", *(["cost/case"] if priced else [])]
     text = row(columns) + "|:---|" + "---:|" * (len(columns) - 1) + "\n"
     for variant in summary.variants[:MAX_ROWS]:
         means = [_mean(variant, info.name) for info in metrics]
         errors = f"{variant.errors:,} ({share(variant.error_share)})" if variant.errors else "0"
         tail = [seconds(variant.latency_p50), seconds(variant.latency_p95), count(variant.tokens_per_case)]
+        tail += [dollars(variant.cost_per_case)] if priced else []
         name = span(variant.name, 60) + (" (baseline)" if variant.baseline else "")
         text += row([name, *means, errors, *tail])
     hidden = len(summary.variants) - MAX_ROWS

@@ -55,7 +55,7 @@ class MetricSummary:
 class VariantSummary:
     """One variant. `errors` counts trials, `error_share` is averaged over cases; latencies are in seconds.
 
-    `usage` is what was paid for; `tokens_per_case` also counts cached answers.
+    `usage` is what was paid for; `tokens_per_case` and `cost_per_case` (dollars) also count cached answers.
     """
 
     info: VariantInfo
@@ -68,6 +68,7 @@ class VariantSummary:
     cached: int
     usage: Usage
     tokens_per_case: float | None
+    cost_per_case: float | None
     latency_mean: float | None
     latency_p50: float | None
     latency_p95: float | None
@@ -141,7 +142,7 @@ def _variant(
     ranges: Mapping[str, tuple[float, float] | None],
 ) -> VariantSummary:
     name = info.name
-    seconds, tokens = aggregate.latencies(name), aggregate.tokens(name)
+    seconds, tokens, costs = aggregate.latencies(name), aggregate.tokens(name), aggregate.costs(name)
     return VariantSummary(
         info=info,
         baseline=name == record.baseline,
@@ -153,6 +154,7 @@ def _variant(
         cached=aggregate.cached(name),
         usage=aggregate.usage(name),
         tokens_per_case=mean(tokens) if tokens else None,
+        cost_per_case=mean(costs) if costs else None,
         latency_mean=mean(seconds) if seconds else None,
         latency_p50=quantile(seconds, 0.5) if seconds else None,
         latency_p95=quantile(seconds, 0.95) if seconds else None,

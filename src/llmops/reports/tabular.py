@@ -21,7 +21,7 @@ COLUMNS = (
     "error",
     "error_message",
 )
-FIGURES = ("latency_s", "input_tokens", "output_tokens", "cached")
+FIGURES = ("latency_s", "input_tokens", "output_tokens", "cost_usd", "cached")
 _STARTS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
@@ -64,6 +64,7 @@ def _figures(result: Result) -> Iterator[Any]:
     yield output.latency_s
     yield usage.input_tokens if known else None
     yield usage.output_tokens if known else None
+    yield None if usage.cost is None or usage.unpriced else usage.cost / 1_000_000_000
     yield int(output.cached)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmops.reports.figures import ARROWS, count, number, seconds, share
+from llmops.reports.figures import ARROWS, count, dollars, number, seconds, share
 from llmops.reports.plain import printable
 from llmops.reports.summary import MetricSummary, Summary, VariantSummary
 
@@ -46,12 +46,14 @@ def _figures(summary: Summary, variant: VariantSummary) -> list[tuple[str, str]]
     figures = [(_metric_label(metric), _mean(summary, metric)) for metric in variant.metrics.values()]
     errors = f"{variant.errors:,} ({share(variant.error_share)})" if variant.errors else "0"
     cached = any(other.cached for other in summary.variants)
+    priced = any(other.cost_per_case is not None for other in summary.variants)
     return [
         *figures,
         ("errors", errors),
         ("p50", seconds(variant.latency_p50)),
         ("p95", seconds(variant.latency_p95)),
         ("tokens\n/case", count(variant.tokens_per_case)),
+        *([("cost\n/case", dollars(variant.cost_per_case))] if priced else []),
         *([("cached", count(variant.cached))] if cached else []),
     ]
 

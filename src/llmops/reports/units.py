@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from llmops.reports.figures import MISSING, count, number, seconds
+from llmops.reports.figures import MISSING, count, dollars, number, seconds
 from llmops.types import MetricComparison, MetricInfo
 
 _UNIT = re.compile(r"[\w%/$€£¥° -]{1,16}")
@@ -21,6 +21,8 @@ def reading(value: float | None, m: MetricComparison) -> str:
         return _time(value)
     if _is_tokens(m.info):
         return count(value)
+    if _is_money(m.info):
+        return dollars(value)
     return (number(value) if points_of(m.info) == 100 else _short(value)) + _unit(m.info)
 
 
@@ -45,7 +47,7 @@ def change(m: MetricComparison) -> str:
     """`78.0 % → 71.0 %`, or nothing when a mean is unknown."""
     if m.mean_a is None or m.mean_b is None:
         return ""
-    unit = "" if m.info.unit == "s" else _unit(m.info)  # a time has its own, s or ms
+    unit = "" if m.info.unit == "s" or _is_money(m.info) else _unit(m.info)  # a time has its own, s or ms
     return f"{reading(m.mean_a, m).removesuffix(unit)} → {reading(m.mean_b, m)}"
 
 
@@ -69,8 +71,8 @@ def tail_of(info: MetricInfo) -> str:
     """What stands once behind one or two sizes."""
     if points_of(info):
         return " points"
-    if info.unit == "s":
-        return ""  # each time has its own, s or ms
+    if info.unit == "s" or _is_money(info):
+        return ""  # each time has its own, s or ms, and each amount its $
     return " tokens" if _is_tokens(info) else _unit(info)
 
 
@@ -86,11 +88,17 @@ def size_in(value: float, info: MetricInfo) -> str:
         return _time(value)
     if _is_tokens(info):
         return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+    if _is_money(info):
+        return dollars(value)
     return _short(value)
 
 
 def _is_tokens(info: MetricInfo) -> bool:
     return info.unit == "tokens" or info.name == "tokens_per_case"
+
+
+def _is_money(info: MetricInfo) -> bool:
+    return info.unit == "$" and info.name == "cost_per_case"
 
 
 def _unit(info: MetricInfo) -> str:

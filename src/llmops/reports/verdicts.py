@@ -23,9 +23,14 @@ __all__ = [
 ALPHA = 0.05
 MAX_MORE = 1_000_000
 MAX_WHY = 6
-_TITLES = {"latency_mean": "Mean latency", "latency_p50": "Median latency", "tokens_per_case": "Tokens per case"}
+_TITLES = {
+    "latency_mean": "Mean latency",
+    "latency_p50": "Median latency",
+    "tokens_per_case": "Tokens per case",
+    "cost_per_case": "Cost per case",
+}
 _PERCENTILE = re.compile(r"latency_(p\d+)")
-_COST = re.compile(r"latency(_mean|_p\d+)?|tokens(_per_case)?")
+_COST = re.compile(r"latency(_mean|_p\d+)?|tokens(_per_case)?|cost_per_case")
 _MARKS: dict[Verdict, tuple[str, str]] = {
     "improved": ("✅", "[ok]"),
     "equivalent": ("✅", "[ok]"),
@@ -56,8 +61,8 @@ def title(m: MetricComparison) -> str:
 
 
 def is_cost(m: MetricComparison) -> bool:
-    """True for latency and tokens, which every comparison has beside what the suite measures."""
-    return m.info.unit in ("s", "tokens") and _COST.fullmatch(m.info.name) is not None
+    """True for latency, tokens and dollars, which every comparison has beside what the suite measures."""
+    return m.info.unit in ("s", "tokens", "$") and _COST.fullmatch(m.info.name) is not None
 
 
 def mark(m: MetricComparison, *, ascii: bool = False) -> str:

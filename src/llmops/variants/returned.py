@@ -107,6 +107,8 @@ def _measured(output: Output, target: str) -> Output:
         raise PipelineError(f"{target} returned a usage whose certainty is {output.usage.certainty!r}")
     for name in _COUNTS:
         value = getattr(output.usage, name)
+        if name == "cost" and value is None:
+            continue
         if not isinstance(value, int) or value < 0:
             raise PipelineError(f"{target} returned a usage whose {name} is {value!r}, not a count")
     return output

@@ -1,0 +1,167 @@
+"""An evaluation's calls and dollars: in the log, in the run, in gates, comparisons, reports and limits."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import llmops as package
+from llmops.store.call_queries import Calls
+from stub_server import Reply, StubServer
+
+CASES = 30
+SUITE = """\
+dataset: cases.jsonl
+variants:
+  small: {prompt: ask, backend: local}
+  large: {prompt: ask, backend: local, model: large}
+baseline: small
+metrics: [contains]
+gates: ["cost_per_case <= $0.00005 for variant:small"]
+"""
+SETTINGS = """\
+backends:
+  local: {{openai_http: {{base_url: "{url}", model: small, provider: vllm}}}}
+prices:
+  models:
+    - {{model: small, provider: vllm, input: 1, output: 2}}
+    - {{model: large, provider: vllm, input: 10, output: 20}}
+"""
+ONE = 11_000 + 14_000  # nano-dollars: 11 tokens in at $1 and 7 out at $2 a million
+FILES = {
+    "prompts/ask.prompt.md": "---\nparameters: {max_tokens: 10}\n---\nuser:\n{{ question }}\n",
+    "cases.jsonl": "".join(
+        json.dumps({"id": f"c{i}", "question": f"Which city {i}?", "expected": "ok"}) + "\n" for i in range(CASES)
+    ),
+    "suite.yaml": SUITE,
+}
+
+
+@pytest.fixture
+def server():
+    with StubServer(lambda body, number: Reply(model=body["model"])) as running:
+        yield running
+
+
+@pytest.fixture
+def project(tmp_path, server):
+    for name, text in {**FILES, "llmops.yaml": SETTINGS.format(url=server.url)}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def calls_of(project):
+    with Calls.open(project / ".llmops" / "llmops.db") as calls:
+        return list(calls.rows())
+
+
+def test_every_request_of_a_run_is_a_call_with_its_prompt_and_price(project, llmops, server):
+    done = llmops("eval", "suite.yaml", "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    run = json.loads(done.stdout)["runs"][0] if "runs" in json.loads(done.stdout) else json.loads(done.stdout)
+    calls = calls_of(project)
+    assert len(calls) == server.count == 2 * CASES
+    assert {(c.attribution.purpose, c.attribution.suite, c.attribution.prompt) for c in calls} == {
+        ("eval", "suite", "ask")
+    }
+    assert {c.attribution.run for c in calls} == {run["run"]["id"]}
+    assert {c.attribution.prompt_id for c in calls} != {""}
+    by = {name: [c.cost.total for c in calls if c.attribution.variant == name] for name in ("small", "large")}
+    assert by == {"small": [ONE] * CASES, "large": [10 * ONE] * CASES}
+
+
+def test_gates_and_reports_speak_of_dollars(project, llmops):
+    done = llmops(
+        "eval", "suite.yaml", "-o", "report.md", "-o", "report.html", "-o", "rows.csv", cwd=project, COLUMNS="200"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "$0.000025" in done.stdout and "$0.00025" in done.stdout
+    report = (project / "report.md").read_text()
+    assert "cost/case" in report and "$0.00025" in report
+    assert "Cost / case" in (project / "report.html").read_text()
+    assert "cost_usd" in (project / "rows.csv").read_text().splitlines()[0]
+    wrong = llmops("eval", "suite.yaml", "--set", 'gates=["cost_per_case <= $0.0001"]', cwd=project)
+    assert wrong.returncode == 1 and "$0.00025" in wrong.stdout
+
+
+def test_cost_is_compared_like_any_other_measure(project, llmops):
+    done = llmops("eval", "suite.yaml", "--set", 'gates=["no-regression: cost_per_case"]', cwd=project, COLUMNS="200")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Cost per case" in done.stdout and "$0.000225" in done.stdout
+
+
+def test_cached_answers_are_no_calls_and_keep_their_price(project, llmops, server):
+    llmops("eval", "suite.yaml", cwd=project)
+    again = llmops("eval", "suite.yaml", cwd=project, COLUMNS="200")
+    assert again.returncode == 0 and server.count == len(calls_of(project)) == 2 * CASES
+    assert "$0.000025" in again.stdout
+    text = (project / "llmops.yaml").read_text().replace("input: 1,", "input: 3,")
+    (project / "llmops.yaml").write_text(text)
+    dearer = llmops(
+        "eval", "suite.yaml", "--set", 'gates=["cost_per_case >= $0.000047 for variant:small"]', cwd=project
+    )
+    assert dearer.returncode == 0, dearer.stdout
+
+
+def test_what_has_no_price_is_not_free(project, llmops):
+    text = (project / "llmops.yaml").read_text().replace("model: large, provider", "model: another, provider")
+    (project / "llmops.yaml").write_text(text)
+    done = llmops("eval", "suite.yaml", "--set", 'gates=["cost_per_case <= $1"]', cwd=project, COLUMNS="200")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "30 of 30 cases have no price" in done.stdout
+
+
+def test_max_cost_stops_a_run_and_keeps_what_was_done(project, llmops, server):
+    done = llmops("eval", "suite.yaml", "--max-cost", "$0.006", "--json", cwd=project)
+    assert done.returncode == 3, done.stderr
+    assert 0 < server.count < 2 * CASES
+    spent = sum(c.cost.total for c in calls_of(project))
+    assert 0 < spent <= 6_000_000
+    more = llmops("eval", "suite.yaml", "--resume", cwd=project)
+    assert more.returncode == 0 and server.count == 2 * CASES, more.stderr
+
+
+def test_max_cost_needs_a_price_and_says_which(project, llmops, server):
+    text = (project / "llmops.yaml").read_text().replace("model: large, provider", "model: another, provider")
+    (project / "llmops.yaml").write_text(text)
+    done = llmops("eval", "suite.yaml", "--max-cost", "1", cwd=project)
+    assert done.returncode == 2 and server.count == 0
+    assert "large" in done.stderr and "price" in done.stderr
+
+
+@pytest.mark.parametrize("wrong", ["lots", "-1", "nan", ""])
+def test_a_wrong_limit_is_one_line(project, llmops, wrong):
+    done = llmops("eval", "suite.yaml", "--max-cost", wrong, cwd=project)
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_budget_of_the_project_stops_a_run(project, llmops, server):
+    text = (project / "llmops.yaml").read_text()
+    (project / "llmops.yaml").write_text(text + "budgets:\n  - {limit: 5 requests, per: run}\n")
+    done = llmops("eval", "suite.yaml", cwd=project)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert server.count == 5 and "5 requests" in done.stdout + done.stderr
+
+
+def test_from_python(project, monkeypatch, server):
+    monkeypatch.chdir(project)
+    run = package.evaluate("suite.yaml", max_cost=1.5, gates=[])
+    assert run.aggregate.usage("small").cost == CASES * ONE
+    assert run.aggregate.value("cost_per_case", "large") == pytest.approx(10 * ONE / 1e9)
+
+
+def test_a_judge_is_counted_apart(project, llmops, server):
+    (project / "judged.py").write_text(
+        "from llmops import connect\n\n"
+        "def judged(sample):\n"
+        "    with connect('local') as client:\n"
+        "        return 1.0 if client.complete('Is it right?').text == 'ok' else 0.0\n"
+    )
+    done = llmops(
+        "eval", "suite.yaml", "--set", "metrics=[{python: judged.py:judged}]", "--set", "gates=[]", cwd=project
+    )
+    assert done.returncode == 0, done.stderr
+    purposes = [c.attribution.purpose for c in calls_of(project)]
+    assert purposes.count("eval") == 2 * CASES and purposes.count("judge") == 2 * CASES
