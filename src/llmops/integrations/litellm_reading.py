@@ -1,0 +1,127 @@
+"""What litellm's callbacks are given, read: the request, the server, the answer and where its token counts are from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from llmops.errors import BadResponseError
+from llmops.integrations.open_calls import server_of
+from llmops.token_usage import read_usage
+from llmops.types import Message, Request, Usage
+from llmops.usage.providers import provider_name
+from llmops.usage.tracker import OpenCall
+
+_NOT_PARAMETERS = ("extra_body", "stream", "stream_options")
+
+
+def early(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of an asynchronous call before litellm has looked at it."""
+    name = str(kwargs.get("model") or "")
+    model, kind, url = (
+        name,
+        str(kwargs.get("custom_llm_provider") or ""),
+        kwargs.get("api_base") or kwargs.get("base_url"),
+    )
+    with contextlib.suppress(Exception):  # a model of no known provider: litellm itself is about to say so
+        from litellm import get_llm_provider
+
+        model, kind, _, url = get_llm_provider(name, kwargs.get("custom_llm_provider"), url)
+    said = messages_of(kwargs.get("messages") or kwargs.get("input") or kwargs.get("prompt"))
+    provider, address = server_of(str(url or ""), provider_name(kind))
+    parameters = {n: kwargs[n] for n in ("max_tokens", "max_completion_tokens", "n", "service_tier") if n in kwargs}
+    return {
+        "model": model,
+        "provider": provider,
+        "address": address,
+        "stream": kwargs.get("stream") is True,
+        "messages": said,
+        "request": request_of(said, model, parameters),
+    }
+
+
+def request_of(messages: tuple[Message, ...], model: str, parameters: Mapping[str, Any]) -> Request:
+    return Request(messages, model, {n: value for n, value in parameters.items() if n not in _NOT_PARAMETERS})
+
+
+def server(kwargs: Mapping[str, Any]) -> tuple[str, str]:
+    parameters = kwargs.get("litellm_params") or {}
+    return server_of(str(parameters.get("api_base") or ""), provider_name(str(kwargs.get("custom_llm_provider") or "")))
+
+
+def messages_of(given: Any) -> tuple[Message, ...]:
+    listed = given if isinstance(given, (list, tuple)) else [given]
+    said = [item if isinstance(item, Mapping) else {"role": "user", "content": item} for item in listed]
+    return tuple(message for message in said if message.get("content") is not None)
+
+
+def succeeded(call: OpenCall, kwargs: Mapping[str, Any], response: Any) -> None:
+    answer = _dumped(response)
+    told = _dumped(getattr(response, "usage", None)) or answer.get("usage")
+    usage = read_usage(told) or Usage(requests=1)
+    if call.call.stream and _is_guess(kwargs, told, usage):
+        usage = replace(usage, certainty="estimated")
+    choices = [choice for choice in answer.get("choices") or () if isinstance(choice, Mapping)]
+    call.succeeded(
+        usage,
+        model=_text(answer.get("model")),
+        finish_reason=next((_text(choice.get("finish_reason")) for choice in choices), ""),
+        response_id=_text(answer.get("id")),
+        service_tier=_text(answer.get("service_tier")),
+        text="".join(_text((choice.get("message") or {}).get("content") or choice.get("text")) for choice in choices),
+        first_token_s=_first_token_s(kwargs) if call.call.stream else None,
+    )
+
+
+def succeeded_raw(call: OpenCall, raw: str) -> None:
+    """The end of a call by its answer as the provider sent it; what isn't an answer is a failure."""
+    try:
+        answer = json.loads(raw)
+    except (ValueError, RecursionError):
+        answer = None
+    usage = read_usage(answer.get("usage") or answer.get("usageMetadata")) if isinstance(answer, Mapping) else None
+    if usage is None:
+        call.failed(BadResponseError("no answer"))
+        return
+    model = _text(answer.get("model") or answer.get("modelVersion"))
+    call.succeeded(usage, model=model, response_id=_text(answer.get("id")), text="")
+
+
+def _dumped(value: Any) -> Mapping[str, Any]:
+    """A model of pydantic, or a mapping, as a mapping."""
+    dump = getattr(value, "model_dump", None)
+    made = value if dump is None else dump()
+    return made if isinstance(made, Mapping) else {}
+
+
+def _is_guess(kwargs: Mapping[str, Any], told: Any, usage: Usage) -> bool:
+    """Whether litellm counted a stream's tokens itself, for want of a count by the server: it doesn't say.
+
+    A server's count comes with details, or was asked for; one that was asked for and equals litellm's own count is not
+    told apart from it.
+    """
+    if isinstance(told, Mapping) and told.get("prompt_tokens_details"):
+        return False
+    options = kwargs.get("stream_options") or (kwargs.get("optional_params") or {}).get("stream_options") or {}
+    if not options.get("include_usage"):
+        return True
+    with contextlib.suppress(Exception):
+        from litellm import token_counter
+
+        return bool(token_counter(model=kwargs.get("model"), messages=kwargs.get("messages")) == usage.input_tokens)
+    return True
+
+
+def _first_token_s(kwargs: Mapping[str, Any]) -> float | None:
+    began, first = kwargs.get("api_call_start_time"), kwargs.get("completion_start_time")
+    try:
+        return max((first - began).total_seconds(), 0.0) if began and first else None
+    except (TypeError, AttributeError):
+        return None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
