@@ -1,0 +1,204 @@
+"""`llmops cost report|top|prices`, and the door to the other commands about money."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmops.cli import cost_changes, cost_files, cost_limits
+from llmops.cli.cost_files import plain
+from llmops.cli.reports import write_atomically
+from llmops.cli.terminal import AsJson, out, print_json, say
+from llmops.errors import InputError
+
+if TYPE_CHECKING:
+    from llmops.reports.cost_lines import CostReport, Spender
+    from llmops.usage.entries import Entry
+
+app = typer.Typer(no_args_is_help=True, help="What calls to models cost: reports, prices, budgets, exports.")
+
+BY_SUFFIX = {".html": "html", ".htm": "html", ".md": "markdown", ".json": "json", ".csv": "csv", ".txt": "terminal"}
+PARQUET = ".parquet"
+
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by", metavar="FIELD",
+        help="prompt, version, model, team, feature, user, day, hour, month, purpose, backend, provider, run, suite, "
+        "variant, outcome, source or tag:NAME. Repeatable, or a list with commas.",
+    ),
+]  # fmt: skip
+Since = Annotated[str, typer.Option(help="An age (24h, 7d) or a date (2026-11-01), in UTC.", metavar="TIME")]
+Until = Annotated[str, typer.Option(help="The same; a date's whole day counts.", metavar="TIME")]
+Where = Annotated[
+    list[str] | None, typer.Option("--where", help="Only such calls: team=search. Repeatable.", metavar="FIELD=VALUE")
+]
+Store = Annotated[
+    str, typer.Option(help="Where calls are kept: a SQLite file or a PostgreSQL URL.", metavar="PATH|URL")
+]
+
+
+@app.command()
+def report(
+    by: By = None,
+    since: Since = "",
+    until: Until = "",
+    where: Where = None,
+    run: Annotated[
+        str, typer.Option(help="Only calls of this run: an id, the start of one, latest.", metavar="RUN")
+    ] = "",
+    accepted: Annotated[
+        list[str] | None,
+        typer.Option(help="With --run: the cost per answer that meets this, 'token_f1 >= 0.8'.", metavar="RULE"),
+    ] = None,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("--output", "-o", help="Write a file: .html, .csv, .json, .parquet or .md.", metavar="FILE"),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many lines.", min=1, metavar="N")] = 30,
+    store: Store = "",
+    as_json: AsJson = False,
+) -> None:
+    """What calls cost, how sure that is, and what went into judging them."""
+    from llmops import costs
+
+    for path in output or ():
+        _check_suffix(path)
+    rules = accepted or ()
+    made = costs.report(by or ("model",), since, until, where or (), run=run, accepted=rules, store=store or None)
+    for path in output or ():
+        _write(path, made)
+    if as_json:
+        from llmops.reports.cost_rows import cost_data
+
+        print_json(plain(cost_data(made)))
+    elif not made.total.requests:
+        _say_none(bool(since or until or where or run))
+    elif not output:
+        from llmops.reports.cost_terminal import print_cost
+
+        print_cost(made, out(), limit)
+
+
+@app.command()
+def top(
+    by: By = None,
+    since: Since = "7d",
+    until: Until = "",
+    where: Where = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many.", min=1, metavar="N")] = 10,
+    store: Store = "",
+    as_json: AsJson = False,
+) -> None:
+    """Who spends most, and how that changed against the time before."""
+    from llmops import costs
+
+    fields = [name.strip() for word in by or ["prompt,model"] for name in word.split(",") if name.strip()]
+    spenders = costs.top(fields, since, until, where or (), store=store or None)
+    if as_json:
+        print_json({"by": fields, "spenders": [_spender(one, fields) for one in spenders[:limit]]})
+    elif not spenders:
+        say(f"no calls since {since}; llmops cost report shows all there are")
+    else:
+        from llmops.reports.cost_terminal import print_spenders
+
+        print_spenders(spenders[:limit], fields, out(), compared=bool(since))
+        if len(spenders) > limit:
+            say(f"{len(spenders) - limit:,} more: -n {len(spenders)} shows all")
+
+
+@app.command()
+def prices(
+    search: Annotated[
+        str, typer.Argument(help="Words that a provider's and model's name must hold.", metavar="SEARCH")
+    ] = "",
+    model: Annotated[
+        str, typer.Option(help="The price of this model alone: gpt-4o, openai/gpt-4o.", metavar="NAME")
+    ] = "",
+    at: Annotated[str, typer.Option(help="Prices in force on this day; without it, now.", metavar="DATE")] = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many.", min=1, metavar="N")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Prices in dollars per million tokens: whose they are, and since when."""
+    from llmops import costs
+
+    found = costs.prices(search, model=model, at=at or None)
+    if as_json:
+        print_json({"prices": [entry.as_dict() for entry in found]})
+        return
+    if not found:
+        say(
+            "no price has such a name"
+            if search
+            else "no prices: pip install 'llmops[prices]', or prices: in llmops.yaml"
+        )
+        return
+    _print_prices(found[:limit])
+    if len(found) > limit:
+        say(f"{len(found) - limit:,} more: -n {len(found)} shows all, a longer SEARCH fewer")
+
+
+def _say_none(chosen: bool) -> None:
+    from llmops.costs.opening import NO_CALLS
+
+    say("no such calls; llmops cost report without --since and --where shows all there are" if chosen else NO_CALLS)
+
+
+def _print_prices(entries: list[Entry]) -> None:
+    from llmops.reports.cost_terminal import print_table
+    from llmops.usage.entries import plain as rate_text
+
+    names = ("input", "cache_read", "cache_write", "output")
+    rows = []
+    for entry in entries:
+        given = entry.rates.given()
+        name = f"{entry.provider}/{entry.model}" if entry.provider else entry.model
+        cells = [f"${rate_text(given[rate])}" if rate in given else "–" for rate in names]
+        dates = " to ".join(part for part in (entry.valid_from, entry.valid_until) if part)
+        rows.append([name, entry.source, *cells, dates or "–", _more(entry)])
+    heads = ["model", "source", *(name.replace("_", " ") for name in names), "valid from", "also"]
+    print_table(out(), heads, rows, left=2, spare=("cache write", "valid from", "also", "cache read"))
+
+
+def _more(entry: Entry) -> str:
+    """What a line of prices has no column for."""
+    known = entry.as_dict()
+    also = [name.replace("_", " ") for name in ("tiers", "per_request", "per_image") if name in known]
+    return ", ".join([*also, *(known.get("service_tiers") or {})]) or "–"
+
+
+def _spender(one: Spender, by: list[str]) -> dict[str, object]:
+    from llmops.reports.cost_rows import figures, in_dollars
+
+    key = dict(zip(by, one.line.key, strict=False))
+    return plain(
+        {**key, **figures(one.line), "share": one.share, "before_usd": in_dollars(one.before), "change": one.change}
+    )
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix.lower() not in (*BY_SUFFIX, PARQUET):
+        hint = f"end it in one of {', '.join((*BY_SUFFIX, PARQUET))}"
+        raise InputError(f"--output {path}: no cost report ends in {path.suffix or 'nothing'!r}", hint=hint)
+
+
+def _write(path: Path, made: CostReport) -> None:
+    from llmops.reports.cost_rendering import render_cost
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == PARQUET:
+        from llmops.costs.whole_files import WholeFile
+        from llmops.reports.cost_rows import write_cost_parquet
+
+        with WholeFile(path) as part:
+            write_cost_parquet(made, part)
+    else:
+        write_atomically(path, lambda write: render_cost(BY_SUFFIX[path.suffix.lower()], made, write))
+    say(f"wrote {path}")
+
+
+cost_changes.add_to(app)
+cost_files.add_to(app)
+cost_limits.add_to(app)

@@ -1,0 +1,197 @@
+"""A cost report on a terminal: what it comes to, the table, and what the sums can't tell."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from llmops.reports.cost_lines import AcceptedAnswers, CostLine, CostReport, Spender
+from llmops.reports.cost_words import (
+    MOST_UNPRICED,
+    averages,
+    checking,
+    conditions,
+    cost_words,
+    doubts,
+    headline,
+    in_column,
+    money,
+    short_tokens,
+    span_of,
+    title_of,
+    unpriced_line,
+    value_of,
+)
+from llmops.reports.figures import MISSING, plural, share
+from llmops.reports.plain import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MOST_LINES = 30
+_WIDEST = 60
+
+
+def write_cost_terminal(report: CostReport, write: Callable[[str], object]) -> None:
+    """The report as text, 100 columns wide."""
+    from rich.console import Console
+
+    buffer = io.StringIO()
+    print_cost(report, Console(file=buffer, width=100, highlight=False, color_system=None))
+    write("\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n")
+
+
+def print_cost(report: CostReport, console: Console, limit: int = MOST_LINES) -> None:
+    """Print a report; a table that doesn't fit becomes a block a line."""
+    total = report.total
+    where = conditions(report)
+    say(console, f"{span_of(report)}{f' · {where}' if where else ''}")
+    say(console, headline(total), style="bold")
+    for text in (averages(total), checking(total)):
+        if text:
+            say(console, text)
+    console.print()
+    shown, hidden = report.lines[:limit], len(report.lines) - limit
+    heads, rows = table(report, shown)
+    print_table(console, heads, rows, left=len(report.by), spare=_SPARE)
+    if hidden > 0:
+        say(console, f"{hidden:,} more: -n {len(report.lines)} shows all, -o FILE.csv writes them")
+    notes = [*accepted_lines(report.accepted), *_doubt_lines(report)]
+    if notes:
+        console.print()
+    for text in notes:
+        say(console, text)
+
+
+def _doubt_lines(report: CostReport) -> Iterator[str]:
+    for text in doubts(report.total):
+        yield f"! {text}"
+    for model in report.unpriced[:MOST_UNPRICED]:
+        yield f"  {unpriced_line(model)}"
+        if model.hint:
+            yield f"    {model.hint}"
+    if len(report.unpriced) > MOST_UNPRICED:
+        yield f"  and {plural(len(report.unpriced) - MOST_UNPRICED, 'more model')} without a price"
+
+
+def table(report: CostReport, lines: Sequence[CostLine]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows; columns that would be empty are left out."""
+    heads = [title_of(name).lower() for name in report.by]
+    rows = [[value_of(value) for value in line.key] for line in lines]
+    for head, cell in _columns(report.total, lines):
+        heads.append(head)
+        for row, line in zip(rows, lines, strict=True):
+            row.append(cell(line))
+    return heads, rows
+
+
+def _columns(total: CostLine, lines: Sequence[CostLine]) -> Iterator[tuple[str, Callable[[CostLine], str]]]:
+    whole = total.cost or 0
+    dearest = max((line.per_thousand or 0 for line in lines), default=0)
+    yield "cost", lambda line: cost_words(line, whole)
+    if whole:
+        yield "share", lambda line: MISSING if line.cost is None else share(line.cost / whole)
+    if total.estimated:
+        yield "estimated", lambda line: in_column(line.estimated, whole) if line.estimated else MISSING
+    if total.checking:
+        yield "judges+guards", lambda line: in_column(line.checking, whole) if line.checking else MISSING
+    yield "requests", lambda line: f"{line.requests:,}"
+    if total.unpriced:
+        yield "unpriced", lambda line: f"{line.unpriced:,}" if line.unpriced else MISSING
+    yield "input", lambda line: short_tokens(line.input_tokens)
+    if total.cache_read_tokens:
+        yield "cached", lambda line: short_tokens(line.cache_read_tokens)
+    yield "output", lambda line: short_tokens(line.output_tokens)
+    yield "per 1,000", lambda line: in_column(line.per_thousand, dearest)
+
+
+_SPARE = ("cached", "output", "input", "share", "estimated")
+
+
+def print_table(
+    console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, spare: Sequence[str] = ()
+) -> None:
+    """A table with its first `left` columns to the left.
+
+    Where it would be wider than the console, the columns of `spare` are left out one after another; if that isn't
+    enough, every row becomes a block with all of them.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    safe = [[printable(cell, _WIDEST, one_line=True) for cell in row] for row in rows]
+    shown = _fitting(heads, safe, spare, console.width)
+    if shown is None:
+        for row in safe:
+            say(console, " · ".join(row[:left]), style="bold")
+            for head, cell in zip(heads[left:], row[left:], strict=True):
+                if cell not in ("", MISSING):
+                    say(console, f"  {head}: {cell}" if head else f"  {cell}")
+        return
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for place in shown:
+        made.add_column(heads[place], justify="left" if place < left else "right", no_wrap=True)
+    for row in safe:
+        made.add_row(*(Text(row[place]) for place in shown))
+    console.print(made)
+
+
+def _fitting(heads: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int) -> list[int] | None:
+    """The columns that fit side by side, or None."""
+    from rich.cells import cell_len
+
+    wide = [max(map(cell_len, column)) + 2 for column in zip(heads, *rows, strict=True)]
+    shown = list(range(len(heads)))
+    for name in ("", *spare):
+        shown = [place for place in shown if not name or heads[place] != name]
+        if sum(wide[place] for place in shown) - 2 <= width:
+            return shown
+    return None
+
+
+def accepted_lines(accepted: Sequence[AcceptedAnswers]) -> Iterator[str]:
+    """The cost of an accepted answer, a variant a line."""
+    for answers in accepted:
+        head = f"{answers.variant}: {answers.accepted:,} of {plural(answers.answers, 'answer')} accepted"
+        yield f"{head} ({answers.rule})"
+        if answers.each is None:
+            yield "  cost per accepted answer: none" if not answers.accepted else "  cost per accepted answer: no price"
+        else:
+            more = f", {money(answers.each_with_checking)} with judging" if answers.checking else ""
+            yield f"  cost per accepted answer: {money(answers.each)}{more}"
+        if answers.reused:
+            yield f"  {answers.reused:,} of them came from the cache and cost nothing here"
+        if answers.unpriced:
+            yield f"  {plural(answers.unpriced, 'request')} unpriced: the true cost is higher"
+
+
+def print_spenders(spenders: Sequence[Spender], by: Sequence[str], console: Console, compared: bool) -> None:
+    """The biggest spenders, a row each."""
+    heads = [*(title_of(name).lower() for name in by), "cost", "share", "requests"]
+    heads += ["before", "change"] if compared else []
+    top = max((spender.line.cost or 0 for spender in spenders), default=0)
+    print_table(console, heads, [_spender(spender, compared, top) for spender in spenders], left=len(by))
+
+
+def _spender(spender: Spender, compared: bool, top: int) -> list[str]:
+    line = spender.line
+    row = [*map(value_of, line.key), cost_words(line, top), share(spender.share), f"{line.requests:,}"]
+    return [*row, in_column(spender.before, top), change_words(spender)] if compared else row
+
+
+def change_words(spender: Spender) -> str:
+    """`+42%`, `−8%`, `new`, or `gone`."""
+    if spender.before == 0 and spender.line.cost:
+        return "new"
+    if spender.change is None:
+        return MISSING
+    percent = round(100 * spender.change)
+    return f"{'+' if percent > 0 else '−' if percent < 0 else '±'}{abs(percent):,}%"
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """A line of text in which no name from the log can drive the terminal or start markup."""
+    from rich.text import Text
+
+    console.print(Text(printable(text), style=style))
