@@ -21,7 +21,7 @@ from llmops.backends.server_events import EventParser
 from llmops.errors import BackendError, BadResponseError, ConfigError, InputError
 from llmops.http import HttpClient, check_url, expand_headers, header_secrets, masking, refused
 from llmops.http.addresses import header_value
-from llmops.http.client import MAX_BODY_BYTES, SENDING, read
+from llmops.http.client import MAX_BODY_BYTES, SENDING, Answer, read
 from llmops.token_usage import read_usage
 from llmops.types import Completion, Request
 
@@ -44,7 +44,8 @@ class OpenAIHttp:
     when it is set. Header values may hold `${VAR}`. Keys are read when the first request is sent, never shown and
     never part of `identity`. With `stream`, answers are streamed so that the time to the first token is measured.
     `read_timeout_s` is the longest silence between two pieces of an answer. `provider` says who runs the server, for
-    prices and reports, where its address doesn't (`vllm`).
+    prices and reports, where its address doesn't (`vllm`). With `usage_in_every_chunk`, a vLLM server tells a stream's
+    usage all along, so that one that is left early is known better.
     """
 
     marks_sent = True
@@ -60,6 +61,7 @@ class OpenAIHttp:
         read_timeout_s: float = 120.0,
         trust_env: bool = False,
         provider: str = "",
+        usage_in_every_chunk: bool = False,
     ) -> None:
         from yarl import URL
 
@@ -68,6 +70,7 @@ class OpenAIHttp:
         self.base_url = _normalised(base_url)
         self.model = model
         self.provider = provider
+        self._usage_in_every_chunk = usage_in_every_chunk
         self._streams = stream
         self._api_key_env = api_key_env
         self._extra_headers = dict(headers or {})
@@ -121,7 +124,7 @@ class OpenAIHttp:
         A server that answers in one piece although a stream was asked for is understood too. A stream left early
         closes its connection.
         """
-        body = request_body(request, self.model, stream=True)
+        body = request_body(request, self.model, stream=True, usage_in_every_chunk=self._usage_in_every_chunk)
         asked = request.model or self.model
         began = time.perf_counter()
         sending: Any = SENDING.get()
@@ -174,6 +177,13 @@ class OpenAIHttp:
                 if sending is not None and (usage := read_usage(data.get("usage"))) is not None:
                     sending.counted(usage)
         return vectors
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> Answer:
+        """One request with this backend's key and headers to a path such as `/models`, and its answer as it came."""
+        from yarl import URL
+
+        with masking(lambda: self._secrets):
+            return await self._client.send(method, URL(_endpoint(self.base_url, path)), body)
 
     async def aclose(self) -> None:
         """Close the running loop's connections. The backend can still be used afterwards."""

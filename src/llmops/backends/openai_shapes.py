@@ -20,12 +20,14 @@ RAW_ARGUMENTS = "_raw"
 _OURS = ("model", "messages", "stream", "stream_options")
 
 
-def request_body(request: Request, model: str, *, stream: bool) -> bytes:
+def request_body(request: Request, model: str, *, stream: bool, usage_in_every_chunk: bool = False) -> bytes:
     """The JSON body. Raises `InputError` without a model, `RequestRejectedError` on what JSON can't hold."""
     body = request_fields(request, model)
     if stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
+        if usage_in_every_chunk:
+            body["stream_options"]["continuous_usage_stats"] = True
     try:
         return json.dumps(body, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:

@@ -10,10 +10,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from llmops.cli import (
+    backends,
     bisect,
     cache,
     ci,
     compare,
+    cost,
     data,
     db,
     evaluate,
@@ -68,6 +70,8 @@ app.add_typer(prompts, name="prompt")
 app.add_typer(data.app, name="data")
 app.add_typer(judge.app, name="judge")
 app.add_typer(cache.app, name="cache")
+app.add_typer(cost.app, name="cost")
+app.add_typer(backends.app, name="backends")
 app.add_typer(db.app, name="db")
 app.add_typer(ci.app, name="ci")
 

@@ -104,7 +104,7 @@ class HttpClient:
             total=None, connect=None, sock_connect=self._connect_timeout_s, sock_read=self._read_timeout_s
         )
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
             timeout=timeout,
             headers=self._headers(),
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -1,1 +1,0 @@
-"""What `llmops backends check` asks of every server a project names."""
