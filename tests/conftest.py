@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("call_behaviours", "store_behaviours")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
