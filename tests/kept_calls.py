@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from llmops.types import Call, CallText, Cost, Hold
+from llmops.types import Call, CallText, Cost, Hold, Request
+from llmops.usage.bounds import RequestBound, request_bound
 from llmops.usage.tracker import Tracker
 
 
@@ -63,3 +64,14 @@ def kept() -> tuple[KeptCalls, Tracker]:
     """A log and its tracker, which keeps texts."""
     log = KeptCalls()
     return log, Tracker(log, NoPrices(), keep_text=True)
+
+
+class SeenBounds:
+    """Budgets that let everything pass; `bounds` has what each request may take at worst."""
+
+    def __init__(self) -> None:
+        self.bounds: list[RequestBound] = []
+
+    def holds(self, call: Call, request: Request) -> tuple[Hold, ...]:
+        self.bounds.append(request_bound(request))
+        return ()

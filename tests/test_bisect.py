@@ -23,6 +23,7 @@ from llmops.errors import BackendError, InputError
 from llmops.prompts.lineage import Version, lineage
 from llmops.prompts.references import Reference
 from llmops.prompts.template import FilePrompt, load_prompt_file
+from llmops.sdk import list_runs
 from llmops.types import MetricInfo
 from stub_server import Reply, StubServer
 
@@ -110,7 +111,7 @@ def test_it_names_the_commit_and_asks_few(project: Project) -> None:
 def test_no_run_is_saved(project: Project) -> None:
     project.history(RIGHT, WRONG)
     project.find()
-    assert sorted(path.name for path in (project.top / ".llmops").iterdir()) == ["cache.db"]
+    assert list_runs(store=project.top / ".llmops" / "llmops.db") == []
 
 
 def test_answers_of_earlier_runs_cost_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

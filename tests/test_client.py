@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
 import llmops
+from conftest import clean_environment
 from llmops.connecting import project_tracker
-from llmops.errors import InputError, NotFoundError, RequestRejectedError
+from llmops.errors import BackendTimeoutError, InputError, NotFoundError, RequestRejectedError, StoreError
+from llmops.evals.sender import Sender
+from llmops.evals.suite import Limits
 from llmops.store.call_queries import Calls
 from llmops.types import Completion
 from stub_server import Reply, StubServer
@@ -162,3 +170,148 @@ def test_a_budget_refuses_before_sending(project, server):
         with pytest.raises(llmops.LlmopsError, match="2 requests"):
             client.complete("three")
     assert server.count == 2 and len(rows(project)) == 2
+
+
+def script(project, code, **options):
+    """Run a program of a user of the library; its calls."""
+    (project / "program.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=project, env=clean_environment(), capture_output=True, text=True, timeout=60, **options,
+    )  # fmt: skip
+    with Calls.open(project / ".llmops" / "llmops.db") as calls:
+        return done, list(calls.rows())
+
+
+def test_a_program_that_never_closes_its_client_loses_nothing_and_says_nothing(project):
+    done, calls = script(project, "import llmops\nprint(llmops.connect('local').complete('How long?').text)\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7 days\n", "")
+    assert [call.outcome for call in calls] == ["success"]
+
+
+def test_a_program_that_ends_with_a_stream_open_ends_it(project):
+    code = "import llmops\nparts = llmops.connect('local').stream('How long?')\nprint(next(parts))\n"
+    done, calls = script(project, code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7 \n", "")
+    assert [(call.outcome, call.state) for call in calls] == [("abandoned", "estimated")]
+
+
+def test_a_program_that_closes_its_client_at_exit(project):
+    code = (
+        "import atexit, llmops\nclient = llmops.connect('local')\natexit.register(client.close)\nclient.complete('x')\n"
+    )
+    done, calls = script(project, code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [call.outcome for call in calls] == ["success"]
+
+
+def test_ctrl_c_in_a_program_cancels_its_call(project, server):
+    def decide(body, number):
+        os.kill(program.pid, signal.SIGINT)
+        return Reply(latency_s=60)
+
+    server.decide = decide
+    (project / "program.py").write_text("import llmops\nllmops.connect('local').complete('x')\n")
+    words = [sys.executable, "program.py"]
+    with subprocess.Popen(words, cwd=project, env=clean_environment(), stderr=subprocess.PIPE) as program:
+        _, complaint = program.communicate(timeout=60)
+    assert program.returncode and b"KeyboardInterrupt" in complaint
+    assert [(call.outcome, call.state) for call in rows(project)] == [("cancelled", "unknown")]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("used", [False, True])
+def test_workers_of_multiprocessing_lose_nothing(project, used):
+    code = (
+        "import multiprocessing, llmops\nclient = llmops.connect('local')\n"
+        f"if {used}:\n    client.complete('before')\n"
+        "worker = multiprocessing.get_context('fork').Process(target=client.complete, args=('x',))\n"
+        "worker.start()\nworker.join()\n"
+    )
+    done, calls = script(project, code)
+    assert done.returncode == 0
+    assert [call.outcome for call in calls] == ["success"] * (1 + used)
+
+
+def test_a_stream_has_its_time_and_its_place_like_any_call(project, server):
+    server.decide = lambda body, number: Reply(pieces=["7 ", "days"], ending="hang", after_pieces=1)
+    with llmops.connect("local", root=project, concurrency=1, timeout_s=2) as client:
+        with pytest.raises(BackendTimeoutError, match="within 2 s"):
+            list(client.stream("How long?"))
+        with pytest.raises(BackendTimeoutError):  # the place was given back
+            list(client.stream("How long?"))
+    assert [(call.outcome, call.state) for call in rows(project)] == [("timeout", "estimated")] * 2
+
+
+def test_the_time_of_whoever_reads_a_stream_doesnt_count(project, monkeypatch):
+    with llmops.connect("local", root=project, timeout_s=5) as client:
+        now = time.monotonic
+        parts = client.stream("How long?")
+        first = next(parts)
+        monkeypatch.setattr(time, "monotonic", lambda: now() + 100)
+        assert [first, *parts][-1].text == "7 days"
+
+
+def test_the_time_of_a_call_around_it_counts_as_its_own(project, server):
+    server.decide = lambda body, number: Reply(latency_s=60)
+
+    async def go():
+        async with llmops.connect("local", root=project) as client:
+            outer = Sender(Limits(retries=0, timeout_s=2))
+            await outer.send(lambda: client.acomplete("How long?"))
+
+    with pytest.raises(BackendTimeoutError):
+        asyncio.run(go())
+    assert [call.outcome for call in rows(project)] == ["timeout"]
+
+
+@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"retries": -1}, {"timeout_s": 0}, {"concurrency": "8"}])
+def test_wrong_limits_are_one_line(project, wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        llmops.connect("local", root=project, **wrong)
+
+
+def test_a_closed_tracker_is_made_anew(project):
+    with llmops.connect("local", root=project) as client:
+        client.complete("one")
+    project_tracker(project).close()
+    with llmops.connect("local", root=project) as client:
+        client.complete("two")
+    assert len(rows(project)) == 2
+
+
+def test_prices_that_change_count_from_the_next_client_on(project):
+    with llmops.connect("local", root=project) as client:
+        assert client.complete("one").usage.cost == 25_000
+    text = (project / "llmops.yaml").read_text()
+    (project / "llmops.yaml").write_text(text.replace("input: 1,", "input: 2,"))
+    with llmops.connect("local", root=project) as client:
+        assert client.complete("one").usage.cost == 36_000
+        assert project_tracker(project) is project_tracker(project)
+
+
+def test_closing_a_fallbacks_client_writes_its_calls(project):
+    with llmops.connect("twice", root=project) as client:
+        client.complete("How long?")
+    with Calls.open(project / ".llmops" / "llmops.db") as calls:
+        assert [call.outcome for call in calls.rows()] == ["success"]
+
+
+def test_a_store_that_cant_be_opened_refuses_or_only_warns(project):
+    (project / ".llmops").mkdir()
+    (project / ".llmops" / "llmops.db").write_text("no database" * 1000)
+    with pytest.raises(StoreError, match="not a database"):
+        llmops.connect("local", root=project)
+    text = (project / "llmops.yaml").read_text()
+    (project / "llmops.yaml").write_text(text + "calls: {on_failure: warn}\n")
+    with llmops.connect("local", root=project) as client, pytest.warns(RuntimeWarning, match="no longer recorded"):
+        assert client.complete("How long?").text == "7 days"
+
+
+def test_no_text_is_kept_in_any_file_of_the_store(project):
+    with llmops.connect("local", root=project) as client:
+        client.complete("PROMPTED")
+        list(client.stream("PROMPTED"))
+        files = [path for path in (project / ".llmops").iterdir() if path.name.startswith("llmops.db")]
+        assert any(b"stub-model" in path.read_bytes() for path in files)
+        assert not [path for path in files if b"PROMPTED" in path.read_bytes() or b"7 days" in path.read_bytes()]

@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import pytest
 
-from cost_samples import CENT, DAY, a_day, call, fill
+from cost_samples import CENT, DAY, NOON, a_day, call, fill
 from llmops import costs
 from llmops.cli import main
 from llmops.reports.cost_lines import AcceptedAnswers
 from llmops.store.call_log import open_call_log
+from llmops.store.call_queries import Calls
 from llmops.store.database import Store
 from llmops.types import Hold, Output, Score, Usage
 from llmops.usage.server_metrics import ServerSnapshot
@@ -102,7 +103,22 @@ def test_no_line_is_wider_than_the_terminal(cost, filled, tmp_path, columns):
     for words in commands:
         done = cost(*words, columns=columns)
         assert done.code == 0
-        assert max(map(len, done.out.splitlines())) <= columns, words
+        lines = [line for line in done.out.splitlines() if not line.lstrip().startswith("- {")]
+        assert max(map(len, lines)) <= columns, words
+
+
+def test_lines_to_copy_are_never_broken(cost, filled):
+    import yaml
+
+    [hint] = [line for line in cost("report", columns=40).out.splitlines() if "PRICE" in line]
+    [entry] = yaml.safe_load(hint)
+    assert (entry["model"], entry["provider"], entry["output"]) == ("my-slm", "vllm", "PRICE")
+    [hint] = [
+        line
+        for line in cost("reprice", "--what-if", "model=nobody/knows-it", columns=40).out.splitlines()
+        if "PRICE" in line
+    ]
+    assert yaml.safe_load(hint)[0]["model"] == "knows-it"
 
 
 def test_a_narrow_report_has_every_figure(cost, filled):
@@ -131,14 +147,34 @@ def test_by_is_repeatable_and_a_list(cost, filled):
         (["reprice", "--what-if", "x"], "isn't a change"),
         (["export", "-o", "x.bin"], "doesn't say the format"),
         (["export", "-o", "x.csv", "--format", "focsu"], "did you mean 'focus'?"),
-        (["export", "-o", "no/such/x.csv"], "can't write no/such/x.csv"),
+        (["export", "-o", ".git"], "--output .git doesn't say the format"),
+        (["export", "-o", "llmops.db/x.csv"], "can't write llmops.db/x.csv"),
+        (["export", "-o", "calls.csv", "--by", "team"], "--by goes with sums"),
+        (["export", "-o", "-"], "doesn't say the format"),
+        (["export", "-o", "-", "--format", "csv", "--json"], "both print on stdout"),
+        (["export", "-o", "f.csv", "--format", "focus", "--sub-account", "taem"], "--sub-account 'taem'"),
+        (["report", "-o", "llmops.db/x.html"], "can't write llmops.db/x.html"),
+        (["report", "--by", ""], "--by names no field"),
+        (["report", "--by", ","], "--by names no field"),
+        (["top", "--by", ""], "--by names no field"),
+        (["reprice", "--what-if", "small=big", "--by", ","], "--by names no field"),
+        (["report", "--since", ""], "--since '' isn't a time"),
+        (["report", "--until", " "], "--until ' ' isn't a time"),
+        (["report", "--run", ""], "--run names no run"),
+        (["top", "--since", ""], "--since '' isn't a time"),
+        (["servers", "--since", ""], "--since '' isn't a time"),
+        (["export", "-o", "x.csv", "--until", ""], "--until '' isn't a time"),
+        (["reprice", "--yes", "--what-if", ""], "isn't a change"),
+        (["reprice", "--yes", "--as-of", ""], "--as-of '' isn't a time"),
+        (["prices", "--at", ""], "--at '' isn't a time"),
+        (["report", "--since", "2999-01-01"], "--since 2999-01-01 is yet to come"),
         (["prune"], "forgetting texts of calls older than 30 days needs --yes"),
         (["prune", "--days", "3"], "needs --yes"),
-        (["reconcile", "nothing.csv"], "nothing.csv: can't be read"),
-        (["servers"], "name no server"),
+        (["reconcile", "nothing.csv"], "nothing.csv: can't be read: no such file or directory"),
     ],
 )
-def test_mistakes_are_one_line(cost, filled, words, said):
+def test_mistakes_are_one_line(cost, filled, tmp_path, words, said):
+    (tmp_path / "llmops.db").write_text("a file", "utf-8")
     done = cost(*words)
     assert done.code == 2
     assert said in done.err and done.err.count("\n") == 1
@@ -162,6 +198,61 @@ def test_report_files(cost, filled, tmp_path):
 def test_limits_say_what_is_hidden(cost, filled):
     done = cost("report", "--by", "model", "-n", "1")
     assert "2 more: -n 3 shows all" in done.out
+
+
+def test_of_times_the_newest_are_shown_in_their_order(cost, tmp_path):
+    fill(tmp_path / ".llmops" / "llmops.db", [call(n, NOON + DAY * n, cost=CENT * (5 - n)) for n in range(5)])
+    done = cost("report", "--by", "day", "-n", "2")
+    assert re.findall(r"^2026-11-\d\d", done.out, re.MULTILINE) == ["2026-11-27", "2026-11-28"]
+    assert "3 earlier: -n 5 shows all" in done.out
+
+
+def test_small_amounts_keep_two_digits(cost, tmp_path):
+    calls = [call(1, cost=114_000, team="a"), call(2, cost=7_000_000_000, team="b"), call(3, cost=3, team="c")]
+    fill(tmp_path / ".llmops" / "llmops.db", calls)
+    done = cost("report", "--by", "team")
+    assert "$0.00011 " in done.out and "$7.0000 " in done.out and "$0.000000003 " in done.out and "<" not in done.out
+    fill(tmp_path / ".llmops" / "llmops.db", [call(4, cost=7_000_000_000_000, team="d")])
+    assert re.search(r"^a +\$0\.00011 ", cost("report", "--by", "team").out, re.MULTILINE)
+
+
+def test_unknown_tokens_are_no_missing_price(cost, tmp_path):
+    lost = replace(call(1, cost=None, team="a"), state="unknown", outcome="timeout", usage=Usage())
+    unpriced = call(2, cost=None, team="b", model_served="my-slm", provider="vllm")
+    fill(tmp_path / ".llmops" / "llmops.db", [lost, unpriced, call(3, team="c")])
+    out = cost("report", "--by", "team").out
+    assert "$0.01 for 3 requests: $0.01 exact, 1 request unpriced, 1 request with unknown tokens" in out
+    assert "! 1 request has no price" in out and "! 1 request has tokens that nobody could count: in no sum" in out
+    assert re.search(r"^b +unpriced ", out, re.MULTILINE) and re.search(r"^a +unknown ", out, re.MULTILINE)
+    total = data(cost("report", "--json"))["total"]
+    assert (total["unpriced"], total["unknown"], total["uncounted"]) == (2, 1, 1)
+    page = costs.report(by="team").render("html")
+    assert "No price<b>1 request</b>" in page and "Unknown tokens<b>1 request</b>" in page
+
+
+def test_reports_by_user_say_what_was_pruned(cost, tmp_path):
+    import time
+
+    now = time.time()
+    old = [call(n, now - 10 * DAY, user="ann", team="search") for n in range(3)]
+    fill(tmp_path / ".llmops" / "llmops.db", [*old, call(9, now - DAY, user="ben", team="search")])
+    assert "pruned" not in cost("report", "--by", "user").out
+    assert cost("prune", "--days", "5", "--yes").code == 0
+    said = "3 requests ($0.03) of this window were pruned, and with them whose they were"
+    done = cost("report", "--by", "user")
+    assert f"! {said}" in " ".join(done.out.split())
+    made = costs.report(by="user")
+    assert said in made.render("html") and said in made.render("markdown")
+    assert data(cost("report", "--by", "user", "--json"))["pruned"] == {"requests": 3, "cost_usd": 0.03}
+    assert data(cost("report", "--by", "user", "--since", "4d", "--json"))["pruned"]["requests"] == 0
+    assert data(cost("report", "--by", "team", "--json"))["pruned"]["requests"] == 0, "sums by the hour have them"
+    assert said in cost("top", "--by", "user", "--since", "30d").err
+    whose = data(cost("report", "--where", "user=ann", "--json"))
+    assert (whose["total"]["requests"], whose["pruned"]["requests"]) == (0, 3)
+    assert (
+        "left out 3 requests ($0.03) that were pruned"
+        in cost("export", "-o", "f.csv", "--format", "focus", "--by", "user").err
+    )
 
 
 def test_top(cost, filled):
@@ -197,6 +288,45 @@ def test_repricing_from_the_command_line(cost, filled, tmp_path):
     assert (total["unpriced"], total["cost_usd"]) == (0, 0.1612)
 
 
+def test_a_change_of_lists_alone_changes_no_cost(cost, tmp_path):
+    prices = "prices: {models: [{model: small, provider: openai, input: 1, cache_read: 0.1, output: 2}]}\n"
+    (tmp_path / "llmops.yaml").write_text(prices, "utf-8")
+    each = 600 * 1000 + 400 * 100 + 200 * 2000
+    fill(tmp_path / ".llmops" / "llmops.db", [call(1, cost=each), call(2, cost=each + 1)])
+    tried = cost("reprice", "--dry-run")
+    assert "1 of 2 calls would change" in tried.out and "$0.00104 before, $0.00104 after" in tried.out
+    found = data(cost("reprice", "--yes", "--json"))
+    assert (found["changed"], found["renamed"]) == (1, 1)
+    again = data(cost("reprice", "--yes", "--json"))
+    assert (again["changed"], again["renamed"]) == (0, 0)
+
+
+def test_an_interrupted_repricing_says_how_far_it_came(cost, filled, tmp_path, monkeypatch):
+    from llmops.costs import repricing
+
+    prices = "prices: {models: [{model: small, provider: openai, input: 1, output: 2}]}\n"
+    (tmp_path / "llmops.yaml").write_text(prices, "utf-8")
+    whole, calls = repricing._counting, []
+
+    def counting(done, rule):
+        counted = whole(done, rule)
+
+        def interrupted(call):
+            calls.append(call)
+            if len(calls) == 5:
+                raise KeyboardInterrupt
+            return counted(call)
+
+        return interrupted
+
+    monkeypatch.setattr(repricing, "_counting", counting)
+    done = cost("reprice", "--yes")
+    assert done.code == 130
+    assert done.err == (
+        "interrupted after about 4 calls: what was changed is saved, and running it again does the rest\n"
+    )
+
+
 def test_what_if_from_the_command_line(cost, filled, tmp_path):
     (tmp_path / "llmops.yaml").write_text(
         "prices: {models: [{model: cheap, provider: openai, input: 0.1, cache_read: 0.1, output: 0.5}]}\n", "utf-8"
@@ -224,6 +354,38 @@ def test_exports(cost, filled, tmp_path):
     assert not list(tmp_path.glob(".llmops-*"))
 
 
+def test_an_export_can_go_to_stdout(cost, filled, tmp_path):
+    done = cost("export", "-o", "-", "--format", "jsonl")
+    assert done.code == 0 and len([json.loads(line) for line in done.out.splitlines()]) == 12
+    assert done.err == "wrote 12 rows to stdout\n"
+    assert cost("export", "-o", "a/folder/c.csv").code == 0 and (tmp_path / "a" / "folder" / "c.csv").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")
+def test_an_export_can_go_to_a_device(llmops, tmp_path):
+    store = fill(tmp_path / "calls.db", a_day())
+    done = llmops("cost", "export", "-o", "/dev/stdout", "--format", "csv", "--store", str(store))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("id,started_at,") and done.stdout.count("\n") == 13
+
+
+def test_half_surrogates_break_no_file(cost, tmp_path):
+    pytest.importorskip("pyarrow")
+    fill(tmp_path / ".llmops" / "llmops.db", [call(1, team="a\udc80b", tags=(("tenant", "\ud800"),))])
+    for words in (
+        ["report", "--by", "team", "-o", "r.parquet"],
+        ["report", "--by", "team", "-o", "r.html", "-o", "r.json", "-o", "r.md", "-o", "r.csv"],
+        ["export", "-o", "c.parquet"],
+        ["export", "-o", "c.jsonl"],
+        ["export", "-o", "f.parquet", "--format", "focus", "--by", "tag:tenant"],
+        ["export", "-o", "f.csv", "--format", "focus"],
+        ["export", "-o", "m.prom", "--by", "team"],
+    ):
+        done = cost(*words)
+        assert (done.code, "Traceback" in done.err) == (0, False), (words, done.err)
+    assert json.loads((tmp_path / "c.jsonl").read_text("utf-8"))["team"] == "a\ufffdb"
+
+
 def test_reconciling(cost, filled, tmp_path):
     invoice = tmp_path / "invoice.csv"
     invoice.write_text("Day;Model;Amount\n2026-11-24;small;0.08\n2026-11-24;big;0.05\n2026-11-23;small;0.04\n", "utf-8")
@@ -238,6 +400,10 @@ def test_reconciling(cost, filled, tmp_path):
     assert cost("reconcile", "invoice.csv", "--fail-above", "6").code == 2
     found = data(cost("reconcile", "invoice.csv", "--json"))
     assert (found["ours"], found["theirs"]) == (0.16, 0.17)
+    invoice.write_text("date,model,cost\n2026-11-24,small,0.08\n2026-11-24,small,\nTotal,,\n", "utf-8")
+    assert "! 2 rows of the file without a date or an amount: left out" in cost("reconcile", "invoice.csv").out
+    assert data(cost("reconcile", "invoice.csv", "--json"))["skipped"] == 2
+    invoice.write_text("Day;Model;Amount\n2026-11-24;small;0.08\n", "utf-8")
     named = cost("reconcile", "invoice.csv", "--columns", "date=Day,cost=Betrag")
     assert named.code == 2 and "no such column" in named.err
 
@@ -269,14 +435,26 @@ def test_budgets(cost, tmp_path):
         log.begin_now(pending, (hold,))
         log.settle(done, (hold,))
     [window, rest] = data(cost("budgets", "--json"))["budgets"]
-    assert (window["limit"], window["spent"], window["reserved"], window["left"]) == (
-        100 * CENT, CENT, 0, 99 * CENT,
-    )  # fmt: skip
+    assert [window[f"{name}_usd"] for name in ("limit", "spent", "reserved", "left")] == [1.0, 0.01, 0.0, 0.99]
     assert window["rule"] == "$1.00 in total by team"
-    assert rest["rule"] == "10 requests per day" and rest["spent"] == 0
+    assert rest["rule"] == "10 requests per day" and (rest["limit_requests"], rest["spent_requests"]) == (10, 0)
     assert "team=search" in cost("budgets").out
     (tmp_path / "llmops.yaml").unlink()
-    assert "(no rule any more)" in cost("budgets").out
+    assert "no budgets" in cost("budgets").err, "a window without a rule limits nothing"
+    assert "(no rule any more)" in cost("budgets", "--past").out
+
+
+def test_windows_that_are_over_or_of_no_team_say_so(cost, tmp_path):
+    (tmp_path / "llmops.yaml").write_text("budgets: [{limit: 1 requests, per: day, by: team}]\n", "utf-8")
+    pending = replace(call(1), outcome="pending", state="pending", usage=Usage(), cost=None)
+    holds = (Hold("requests/day/team=/2026-11-24", "requests", 1, 1), Hold("requests/run/run=r", "requests", 1, 1))
+    with open_call_log(tmp_path / ".llmops" / "llmops.db") as log:
+        log.begin_now(pending, holds)
+        log.settle(call(1), holds)
+    assert "2026-11-24" not in cost("budgets").out and "run=r" not in cost("budgets").out
+    past = cost("budgets", "--past").out
+    assert re.search(r"no team · 2026-11-24 .* ended$", past, re.MULTILINE)
+    assert "full" not in past
 
 
 def test_no_budgets(cost, filled):
@@ -297,11 +475,56 @@ def test_servers(cost, tmp_path):
     done = cost("servers", "--since", "2026-11-24", "--until", "2026-11-24")
     assert "local: $3.60 an hour" in done.out
     assert "$2.0000 in, $2.0000 out per million tokens" in done.out
-    assert "paid for 24 h: $86.40; $86.39 idle" in done.out
+    assert (
+        "paid for 12 h, since its first call (2026-11-24 12:00 UTC): $43.20; usage $0.0012, idle $43.20"
+    ) in done.out, "1,200 tokens of 1,000 a second are busy for 1.2 s of $0.001; it wasn't ours before the first call"
     [one] = data(cost("servers", "--since", "2026-11-24", "--until", "2026-11-24", "--json"))["servers"]
-    assert (one["requests"], one["logged_usd"], one["paid_usd"], one["idle_usd"]) == (1, 0.01, 86.4, 86.39)
+    assert (one["requests"], one["logged_usd"], one["paid_usd"]) == (1, 0.01, 43.2)
+    assert (one["usage_usd"], one["idle_usd"]) == (0.0012, 43.1988)
+    assert (one["since"], one["from_first_call"]) == ("2026-11-24T12:00:00+00:00", True)
+    later = data(cost("servers", "--since", "2026-11-25", "--until", "2026-11-25", "--json"))["servers"][0]
+    assert (later["hours"], later["from_first_call"], later["usage_usd"]) == (24.0, False, 0.0)
+    before = cost("servers", "--since", "2026-11-01", "--until", "2026-11-02")
+    assert "no call to it is in this window" in before.out
     assert "did you mean 'local'" in cost("servers", "locl").err
     assert "! its counters:" in cost("servers", "--scrape").out
+
+
+def test_a_young_server_was_paid_for_minutes(cost, tmp_path):
+    (tmp_path / "llmops.yaml").write_text(SERVERS, "utf-8")
+    local = replace(call(1, NOON), backend="local", provider="vllm")
+    store = fill(tmp_path / ".llmops" / "llmops.db", [local])
+    [one] = costs.servers(now=NOON + 600)
+    assert (one.hours, one.paid, one.usage) == (600 / 3600, 600_000_000, 1_200_000)
+    assert one.idle == one.paid - one.usage
+    with Calls.open(store) as calls:
+        calls.prune(NOON + 1)
+    [pruned] = costs.servers(now=NOON + 600)
+    assert pruned.since == NOON, "its hour is known when the call is gone"
+    from llmops.cli.cost_limits import _lines
+
+    assert "  paid for 10 min, since its first call (2026-11-24 12:00 UTC): $0.60" in "\n".join(_lines(one))
+
+
+def test_a_server_busier_than_its_settings_is_told(cost, tmp_path):
+    used = Usage(900_000, 0, requests=1, certainty="exact")
+    local = replace(call(1, NOON, cost=100 * CENT), backend="local", usage=used)
+    local = replace(
+        call(1, NOON, cost=100 * CENT), backend="local", usage=Usage(900_000, 0, requests=1, certainty="exact")
+    )
+    fill(tmp_path / ".llmops" / "llmops.db", [local])
+    [one] = costs.servers(now=NOON + 600)
+    from llmops.cli.cost_limits import _lines
+
+    assert (one.usage, one.idle) == (one.paid, 0)
+    assert "busier than the utilisation in its settings" in "\n".join(_lines(one))
+
+
+def test_no_servers_is_no_mistake(cost, filled):
+    done = cost("servers")
+    assert (done.code, done.out) == (0, "") and "no servers: the project's prices take servers:" in done.err
+    assert data(cost("servers", "--json")) == {"servers": []}
+    assert cost("servers", "local").code == 2
 
 
 def test_a_scrape_shows_allocation_usage_and_idle(cost, tmp_path, monkeypatch):

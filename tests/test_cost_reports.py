@@ -360,7 +360,7 @@ def test_invoice_lines(tmp_path):
         '1795478400,"0.50",usd,"gpt-4o-2024-08-06, input"\n1795478400,,,\n',
         "utf-8",
     )
-    [line] = read_invoice(path)
+    [line] = read_invoice(path).lines
     assert (line.day, line.model, line.cost) == ("2026-11-24", "gpt-4o-2024-08-06", Decimal("0.50"))
     path.write_text("date,cost,currency\n2026-11-24,1,EUR\n", "utf-8")
     with pytest.raises(InputError, match=r"i.csv:2: the currency is 'eur'"):

@@ -110,7 +110,7 @@ def test_what_has_no_price_is_not_free(project, llmops):
     (project / "llmops.yaml").write_text(text)
     done = llmops("eval", "suite.yaml", "--set", 'gates=["cost_per_case <= $1"]', cwd=project, COLUMNS="200")
     assert done.returncode == 3, done.stdout + done.stderr
-    assert "30 of 30 cases have no price" in done.stdout
+    assert "30 answers to 30 cases have no price" in done.stdout
 
 
 def test_max_cost_stops_a_run_and_keeps_what_was_done(project, llmops, server):
@@ -165,3 +165,141 @@ def test_a_judge_is_counted_apart(project, llmops, server):
     assert done.returncode == 0, done.stderr
     purposes = [c.attribution.purpose for c in calls_of(project)]
     assert purposes.count("eval") == 2 * CASES and purposes.count("judge") == 2 * CASES
+
+
+def test_a_dry_run_says_what_it_would_cost(project, llmops, server):
+    done = llmops("eval", "suite.yaml", "--dry-run", cwd=project)
+    assert done.returncode == 0 and server.count == 0, done.stderr
+    assert done.stdout.count("about $0.00") == 2
+    plan = json.loads(llmops("eval", "suite.yaml", "--dry-run", "--json", cwd=project).stdout)["suites"][0]
+    small, large = (variant["cost"] for variant in plan["variants"])
+    assert 0 < 10 * small == large
+    text = (project / "llmops.yaml").read_text().replace("model: large, provider", "model: another, provider")
+    (project / "llmops.yaml").write_text(text)
+    assert "no price is known" in llmops("eval", "suite.yaml", "--dry-run", cwd=project).stdout
+
+
+PIPELINES = """\
+import asyncio, llmops
+
+def thread(question):
+    client = llmops.connect("local")
+    first = client.complete(question)
+    return client.complete(first.text + question, model="large").text
+
+async def task(question):
+    async with llmops.connect("local") as client:
+        await asyncio.gather(client.acomplete(question), client.acomplete(question + "?", model="large"))
+        return "ok"
+
+def counts_itself(question):
+    llmops.connect("local").complete(question)
+    return {"answer": "ok", "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+
+def unpriced(question):
+    client = llmops.connect("local")
+    client.complete(question)
+    return client.complete(question, model="nobody-knows").text
+"""
+
+
+def test_a_pipelines_own_calls_are_its_cost_and_are_attributed(project, llmops, server):
+    names = ("thread", "task", "counts_itself", "unpriced")
+    (project / "pipelines.py").write_text(PIPELINES)
+    (project / "suite.yaml").write_text(
+        "dataset: cases.jsonl\nmetrics: [contains]\nvariants:\n"
+        + "".join(f"  {name}: {{python: 'pipelines.py:{name}'}}\n" for name in names)
+    )
+    done = llmops("eval", "suite.yaml", "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    calls = calls_of(project)
+    assert len(calls) == server.count == CASES * 7
+    assert {(c.attribution.purpose, c.attribution.suite) for c in calls} == {("eval", "suite")}
+    assert len({c.attribution.run for c in calls}) == 1
+    by = {name: [c.cost and c.cost.total for c in calls if c.attribution.variant == name] for name in names}
+    assert sum(by["thread"]) == sum(by["task"]) == CASES * 11 * ONE and by["unpriced"].count(None) == CASES
+    gates = ["cost_per_case <= $0.000276 for variant:thread", "cost_per_case >= $0.000274 for variant:task"]
+    gates += ["cost_per_case <= $0.000026 for variant:counts_itself", "tokens_per_case <= 7 for variant:counts_itself"]
+    priced = llmops("eval", "suite.yaml", "--set", f"gates={json.dumps(gates)}", cwd=project, COLUMNS="200")
+    assert priced.returncode == 0, priced.stdout + priced.stderr
+    undecided = llmops(
+        "eval", "suite.yaml", "--set", 'gates=["cost_per_case <= $9 for variant:unpriced"]', cwd=project, COLUMNS="200"
+    )
+    assert undecided.returncode == 3 and "30 answers to 30 cases have no price" in undecided.stdout
+
+
+def test_a_replay_costs_what_it_would_now(project, llmops, server):
+    gates = 'gates=["cost_per_case <= $0.000026 for variant:small"]'
+    assert llmops("eval", "suite.yaml", "--record", "kept", cwd=project).returncode == 0
+    count, rows = server.count, len(calls_of(project))
+    done = llmops("eval", "suite.yaml", "--replay", "kept", "--set", gates, cwd=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert server.count == count and len(calls_of(project)) == rows
+
+
+def test_kept_answers_of_a_fallback_have_the_price_of_who_gave_them(project, llmops, server):
+    text = (project / "llmops.yaml").read_text()
+    more = f'  second: {{openai_http: {{base_url: "{server.url}", model: large, provider: vllm}}}}\n'
+    (project / "llmops.yaml").write_text(text.replace("prices:", more + "  both: {fallback: [local, second]}\nprices:"))
+    server.decide = lambda body, number: Reply(status=503) if body["model"] == "small" else Reply(model=body["model"])
+    suite = "dataset: cases.jsonl\nmetrics: [contains]\nvariants:\n  v: {prompt: ask, backend: both}\n"
+    (project / "suite.yaml").write_text(suite + 'gates: ["cost_per_case >= $0.000249", "cost_per_case <= $0.000251"]\n')
+    for _ in range(2):
+        done = llmops("eval", "suite.yaml", cwd=project, COLUMNS="200")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert server.count == 2 * CASES
+
+
+def test_trials_that_failed_are_no_answers_without_a_price(project, llmops, server):
+    server.decide = lambda body, number: Reply(status=400) if "city 7?" in str(body) else Reply(model=body["model"])
+    done = llmops(
+        "eval",
+        "suite.yaml",
+        "--set",
+        'gates=["cost_per_case <= $0.000026 for variant:small", "errors <= 5%"]',
+        cwd=project,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_wrong_prices_leave_no_run_behind(project, llmops, server):
+    text = (project / "llmops.yaml").read_text()
+    (project / "llmops.yaml").write_text(text.replace("output: 20", "output: dear"))
+    done = llmops("eval", "suite.yaml", cwd=project)
+    assert done.returncode == 2 and "llmops.yaml:3: models[1].output" in done.stderr and server.count == 0
+    assert len(done.stderr.strip().splitlines()) == 1
+    listed = llmops("runs", "ls", "--json", cwd=project)
+    assert "suite" not in listed.stdout
+    assert llmops("prompt", "ls", cwd=project).returncode == 0
+
+
+def test_what_may_have_been_billed_counts_against_max_cost(project, llmops, server):
+    server.decide = lambda body, number: Reply(ending="close")
+    done = llmops(
+        "eval", "suite.yaml", "--max-cost", "$0.006", "--variant", "large", "--set", "limits.retries=0", cwd=project
+    )
+    assert "stopped after" in done.stdout and server.count < CASES, done.stdout
+
+
+def test_a_comparison_of_costs_is_undecided_when_answers_have_no_price(project, llmops, server):
+    text = (project / "llmops.yaml").read_text()
+    (project / "llmops.yaml").write_text(
+        text.replace("model: large, provider: vllm, input: 10, output: 20", "model: cheap, input: 0.1, output: 0.1")
+    )
+    server.decide = lambda body, number: Reply(
+        model="small" if body["model"] == "small" else "cheap" if "0?" in str(body) else "nobody-knows"
+    )
+    done = llmops("eval", "suite.yaml", "--set", 'gates=["no-worse: cost_per_case"]', cwd=project, COLUMNS="200")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "cases have no score of the candidate's" in done.stdout
+
+
+def test_the_mean_of_the_answers_that_have_a_price_is_not_the_cost_of_all(project, monkeypatch, server):
+    text = (project / "llmops.yaml").read_text()
+    (project / "llmops.yaml").write_text(text.replace("model: large, provider", "model: another, provider"))
+    server.decide = lambda body, number: Reply(model="small" if "0?" in str(body) else body["model"])
+    monkeypatch.chdir(project)
+    run = package.evaluate("suite.yaml", gates=[])
+    assert run.aggregate.value("cost_per_case", "small") == pytest.approx(ONE / 1e9)
+    assert run.aggregate.value("cost_per_case", "large") is None
+    assert run.aggregate.unpriced("large") == CASES - 3

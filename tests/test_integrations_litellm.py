@@ -12,7 +12,7 @@ import warnings
 import pytest
 
 from conftest import ROOT, clean_environment
-from kept_calls import kept
+from kept_calls import SeenBounds, kept
 from llmops.attribution import track
 from llmops.errors import BudgetExceededError, StoreError
 from provider_server import Answer, ProviderServer, Tokens
@@ -224,6 +224,29 @@ def test_embeddings_are_tracked(litellm, server, tracked):
     assert (log.only.outcome, log.only.usage.input_tokens, log.only.usage.output_tokens) == ("success", 100, 0)
 
 
+@pytest.mark.parametrize("texts", [["word", "word " * 900], [*range(900)], [[1, 2], [*range(900)]]])
+def test_an_embedding_is_bounded_by_its_input_alone(litellm, server, tracked, texts):
+    _, tracker = tracked
+    tracker.budgets = SeenBounds()
+    asked = {"model": "hosted_vllm/e", "api_base": server.url, "api_key": "x", "input": texts}
+    run(litellm.aembedding(**asked))
+    litellm.embedding(**asked)
+    told()
+    assert [bound.output_tokens for bound in tracker.budgets.bounds] == [0, 0]
+    assert all(bound.input_tokens > 900 for bound in tracker.budgets.bounds)
+
+
+def test_tools_and_schemas_count_in_the_bound_of_an_asynchronous_call(litellm, server, tracked):
+    _, tracker = tracked
+    tracker.budgets = SeenBounds()
+    function = {"name": "find", "description": "word " * 900, "parameters": {"type": "object", "properties": {}}}
+    for more in ({}, {"tools": [{"type": "function", "function": function}]}):
+        run(litellm.acompletion(**asking(server), max_tokens=9, **more))
+    plain, with_tools = tracker.budgets.bounds
+    assert (plain.output_tokens, with_tools.output_tokens) == (9, 9)
+    assert with_tools.input_tokens > plain.input_tokens + 4500
+
+
 def test_what_a_backend_of_ours_sends_has_its_row_already(litellm, server, tracked):
     from llmops.http.client import SENDING
 
@@ -241,7 +264,7 @@ def test_what_a_backend_of_ours_sends_has_its_row_already(litellm, server, track
 def test_a_process_that_ends_settles_its_rows(server):
     code = f"""
 import asyncio, litellm
-from kept_calls import kept
+from kept_calls import SeenBounds, kept
 from llmops.integrations.litellm import CallLogger
 import atexit
 log, tracker = kept()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kept_calls import kept
+from kept_calls import SeenBounds, kept
 from llmops.attribution import track
 from llmops.errors import BudgetExceededError, InputError, StoreError
 from llmops.integrations.afterwards import AFTERWARDS
@@ -114,6 +114,21 @@ def test_every_way_to_ask_counts_as_the_server_does(server, send, tokens):
     assert (log.only.outcome, log.only.state) == ("success", "settled")
     assert (log.only.usage.input_tokens, log.only.usage.output_tokens) == tokens
     assert log.only.stream == ("stream" in str(server.bodies[-1]) and server.served[-1].stream)
+
+
+@pytest.mark.parametrize(
+    "texts", ["word " * 900, ["word", "word " * 900], [*range(900)], [[1, 2], [*range(900)]]],
+    ids=["text", "texts", "token ids", "token ids of texts"],
+)  # fmt: skip
+def test_an_embedding_is_bounded_by_its_input_alone(server, texts):
+    _, tracker = kept()
+    tracker.budgets = SeenBounds()
+    with client(server, tracker) as c:
+        c.embeddings.create(model="m", input=texts)
+        c.completions.create(model="m", prompt=texts, max_tokens=5)
+    [embedding, completion] = tracker.budgets.bounds
+    assert embedding.output_tokens == 0 and completion.output_tokens == 5
+    assert embedding.input_tokens == completion.input_tokens > 900
 
 
 def test_streaming_and_parsing_helpers_are_tracked(server):

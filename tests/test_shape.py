@@ -35,6 +35,10 @@ HEAVY = [
     "pyarrow",
     "pandas",
     "torch",
+    "opentelemetry",
+    "google.protobuf",
+    "genai_prices",
+    "openai",
 ]
 
 
@@ -49,7 +53,9 @@ def test_public_names():
         llmops.no_such_name  # noqa: B018
 
 
-@pytest.mark.parametrize("words", [None, ["--help"], ["eval", "--help"], ["runs", "ls", "--help"]])
+@pytest.mark.parametrize(
+    "words", [None, ["--help"], ["eval", "--help"], ["runs", "ls", "--help"], ["cost", "report", "--help"]]
+)
 def test_starting_up_loads_nothing_heavy(words):
     code = "import llmops"
     if words is not None:

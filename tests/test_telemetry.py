@@ -407,8 +407,8 @@ def test_a_collector_that_refuses_is_said_once_with_a_count_and_no_secret(caplog
         sink.close()
         sink.close()
     first, last = (record.getMessage() for record in caplog.records)
-    assert "1 calls couldn't be exported" in first and "401 Unauthorized; check telemetry: headers" in first
-    assert "3 calls weren't exported in all" in last
+    assert "1 call was not exported, more may follow" in first and "401 Unauthorized; check telemetry: headers" in first
+    assert "3 calls were not exported in all" in last
     assert "secret" not in caplog.text and "secret" not in repr(
         destination_of({"otlp": "http://a", "headers": {"a": "secret"}})
     )

@@ -12,15 +12,20 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 
 import pytest
 
+from conftest import clean_environment
 from llmops.identity import new_id
+from llmops.store.call_queries import Calls
 from llmops.telemetry.otlp import OtlpSink, sink_of
 from llmops.types import Attribution, Call, CallText, Cost, Usage
+from provider_server import ProviderServer
+from tracked_project import APPLICATION, answer_to, write_project
 
 pytest.importorskip("opentelemetry.proto", reason="needs the extra: telemetry")
 pytestmark = [pytest.mark.peers, pytest.mark.xdist_group("peers")]
@@ -135,6 +140,57 @@ def send(sink, made):
     assert sink.flush(60)
     sink.close()
     assert (sink.sent, sink.dropped) == (len(made), 0)
+
+
+def logged(folder, otlp, **more):
+    """The calls of an application that was run in a project with this telemetry, by id."""
+    with ProviderServer(answer_to) as provider:
+        write_project(folder, provider, otlp, **more)
+        subprocess.run(
+            [sys.executable, "-c", APPLICATION], cwd=folder, env=clean_environment(), check=True, timeout=300
+        )
+    with Calls.open(folder / ".llmops" / "llmops.db") as calls:
+        found = {call.id: call for call in calls.rows()}
+    assert len(found) == 7
+    return found
+
+
+def test_phoenix_shows_what_an_application_logged(phoenix, tmp_path):
+    made = logged(tmp_path, phoenix, resource={"openinference.project.name": "application"})
+    fields = "spanId tokenCountPrompt tokenCountCompletion costSummary { total { cost } }"
+    query = f"{{ projects {{ edges {{ node {{ name spans(first: 50) {{ edges {{ node {{ {fields} }} }} }} }} }} }} }}"
+    chats = {call.id.replace("-", "")[16:]: call for call in made.values() if call.model_asked == "gpt-4o"}
+
+    def shown():
+        projects = asked(f"{phoenix}/graphql", {"query": query})["data"]["projects"]["edges"]
+        spans = [
+            edge["node"] for project in projects if project["node"]["name"] == "application"
+            for edge in project["node"]["spans"]["edges"]
+        ]  # fmt: skip
+        costs = {span["spanId"]: ((span["costSummary"] or {}).get("total") or {}).get("cost") for span in spans}
+        priced = all(costs.get(one) is not None for one, call in chats.items() if call.usage.input_tokens)
+        return len(spans) == len(made) and priced and (spans, costs)
+
+    spans, costs = wait_for("Phoenix's costs", shown, within_s=60)
+    assert sum(span["tokenCountPrompt"] or 0 for span in spans) == sum(one.usage.input_tokens for one in made.values())
+    tokens = sum(span["tokenCountCompletion"] or 0 for span in spans)
+    assert tokens == sum(one.usage.output_tokens for one in made.values())
+    for one, call in chats.items():  # it has no price for embeddings
+        assert (costs[one] or 0) == pytest.approx(call.cost.total / 1e9, abs=1e-12)
+
+
+def test_mlflow_shows_what_an_application_logged(mlflow, tmp_path):
+    experiment = asked(f"{mlflow}/api/2.0/mlflow/experiments/create", {"name": "application"})["experiment_id"]
+    made = logged(tmp_path, mlflow, headers={"x-mlflow-experiment-id": experiment})
+    where = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}]
+    traces = asked(f"{mlflow}/api/3.0/mlflow/traces/search", {"locations": where})["traces"]
+    found = {trace["trace_id"]: trace["trace_metadata"] for trace in traces}
+    assert set(found) == {"tr-" + one.replace("-", "") for one in made}
+    for one, call in made.items():
+        metadata = found["tr-" + one.replace("-", "")]
+        tokens, cost = (json.loads(metadata[f"mlflow.trace.{name}"]) for name in ("tokenUsage", "cost"))
+        assert (tokens["input_tokens"], tokens["output_tokens"]) == (call.usage.input_tokens, call.usage.output_tokens)
+        assert cost["total_cost"] == pytest.approx(call.cost.total / 1e9, abs=1e-12)
 
 
 def test_phoenix_shows_our_tokens_and_computes_our_dollars(phoenix):

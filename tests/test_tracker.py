@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from llmops.attribution import ATTEMPT, Attempt, attributed, rendered, track
+from llmops.attribution import ATTEMPT, COUNTER, Attempt, attributed, rendered, track
 from llmops.errors import (
     BackendTimeoutError,
     BackendUnavailableError,
@@ -23,9 +23,10 @@ from llmops.errors import (
     StoreError,
 )
 from llmops.token_usage.estimating import estimated_usage, text_tokens
-from llmops.types import Completion, Cost, Request, Usage
+from llmops.types import Completion, Cost, Request, ToolCall, Usage
 from llmops.usage.tracked import TrackedBackend
 from llmops.usage.tracker import Tracker
+from llmops.usage.unopened import UnopenedLog
 
 EXACT = Usage(10, 5, requests=1, certainty="exact")
 ASK = Request(({"role": "user", "content": "How long may films be kept?"},), "small")
@@ -410,3 +411,165 @@ def test_estimates_count_every_script():
     assert text_tokens("日本語") == 3
     usage = estimated_usage(({"role": "user", "content": [{"type": "text", "text": "abcd"}]},), "abcd")
     assert (usage.input_tokens, usage.output_tokens, usage.certainty) == (5, 1, "estimated")
+
+
+def test_a_call_whose_owner_is_gone_without_a_word_is_abandoned():
+    tracker = Tracker(log := Log(), Prices())
+    call = tracker.open_now(model="small", stream=True, messages=ASK.messages)
+    call.received("seven")
+    del call
+    gc.collect()
+    tracker.flush()
+    assert [(ended.outcome, ended.state) for ended in log.ended] == [("abandoned", "estimated")]
+
+
+def test_a_stream_of_a_closed_event_loop_is_abandoned_by_the_next_call():
+    server = Server(Completion("all of it", EXACT), pieces=("seven days, ", "and no more"))
+    backend, log = tracked(server)
+    loop = asyncio.new_event_loop()
+    parts = backend.stream(ASK)
+    assert loop.run_until_complete(anext(parts)) == "seven days, "
+    loop.close()
+    del parts
+    gc.collect()
+    backend.tracker.open_now(model="small").succeeded(EXACT)
+    assert [ended.outcome for ended in log.ended] == ["abandoned", "success"]
+
+
+class Hangs(Log):
+    """Commits a row, and is cancelled before it can say so."""
+
+    async def begin(self, call, holds=()):
+        self.begun.append(call)
+        await asyncio.Event().wait()
+
+    def begin_now(self, call, holds=()):
+        self.begun.append(call)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_cancel_while_the_row_is_written_is_unsent_and_stays_a_cancel(broken):
+    log = Hangs()
+    if broken:
+        log.discard = lambda call, holds=(): (_ for _ in ()).throw(StoreError("the disk is full"))
+    backend = TrackedBackend(server := Server(Completion("x", EXACT)), Tracker(log, Prices()), name="local")
+
+    async def go():
+        task = asyncio.create_task(backend.complete(ASK))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(go())
+    assert not server.began.is_set() and not log.ended
+    assert broken or [call.id for call in log.discarded] == [call.id for call in log.begun]
+
+
+def test_ctrl_c_while_a_thread_waits_for_its_row_is_unsent():
+    tracker = Tracker(log := Hangs(), Prices())
+    with pytest.raises(KeyboardInterrupt):
+        tracker.open_now(model="small")
+    assert [call.id for call in log.discarded] == [call.id for call in log.begun]
+
+
+def test_an_exporter_that_breaks_at_the_end_doesnt_keep_the_log_from_closing():
+    class Sink:
+        def record(self, call, text):
+            pass
+
+        def close(self):
+            raise RuntimeError("broken exporter")
+
+    closed = []
+    log = Log()
+    log.close = lambda: closed.append(True)
+    tracker = Tracker(log, Prices(), sinks=[Sink()])
+    tracker.close()
+    tracker.close()
+    assert closed == [True] and tracker.is_closed
+
+
+@pytest.mark.parametrize("with_tools", [False, True])
+def test_estimates_count_tools_and_the_calls_of_them(with_tools):
+    tool = {"type": "function", "function": {"name": "search", "description": "find a text in the archive"}}
+    asked = replace(ASK, tools=(tool,) if with_tools else ())
+    calls = (ToolCall("search", {"query": "how long may films be kept"}),) if with_tools else ()
+    backend, log = tracked(Server(Completion("", Usage(requests=1), tool_calls=calls, model="small")))
+    asyncio.run(backend.complete(asked))
+    usage = log.ended[0].usage
+    assert (usage.output_tokens > 5, usage.input_tokens > 20) == (with_tools, with_tools)
+
+
+def test_an_error_after_usage_was_counted_is_not_free():
+    error = RequestRejectedError("the filter stopped it")
+    error.status = 400
+    tracker = Tracker(Log(), Prices())
+    call = tracker.open_now(model="small", stream=True, messages=ASK.messages)
+    call.counted(Usage(40, 1, requests=1, certainty="exact"))
+    ended = call.failed(error)
+    assert (ended.state, ended.cost.total) == ("estimated", 82)
+
+
+def test_a_backend_that_cant_stream_doesnt_seem_to():
+    class Plain:
+        identity, model = {"kind": "plain"}, "small"
+
+        async def complete(self, request):
+            return Completion("x", EXACT)
+
+    assert not hasattr(TrackedBackend(Plain(), None), "stream")
+    assert hasattr(TrackedBackend(Server(), None), "stream")
+
+
+def test_a_kept_answer_costs_what_the_model_it_was_asked_of_costs_now():
+    server = Server()
+    server.model = "small"
+    backend, _ = tracked(server)
+    kept = Completion("x", EXACT, model="/models/of-theirs", cached=True)
+    assert backend.priced(kept, replace(ASK, model="small")).usage.cost == 30
+    dear = backend.priced(kept, replace(ASK, model="large")).usage
+    assert (dear.cost, dear.unpriced) == (None, 1)
+    unknown = backend.priced(replace(kept, usage=Usage(requests=1)), ASK).usage
+    assert (unknown.cost, unknown.unpriced) == (None, 1)
+    assert backend.priced(replace(kept, reported_cost=77), ASK).usage.cost == 77
+    backend.tracker = None
+    assert backend.priced(kept, ASK) is kept
+    backend.pricer = Prices()
+    assert backend.priced(kept, ASK).usage.cost == 30
+
+
+def test_who_counts_is_told_of_answers_once_and_in_any_thread():
+    told = []
+    backend, _ = tracked(Server(Completion("x", EXACT, model="small")))
+    broken, _ = tracked(Server(raises=BackendUnavailableError("cut")))
+
+    async def go():
+        COUNTER.set(told.append)
+        await backend.complete(ASK)
+        await asyncio.to_thread(lambda: backend.tracker.open_now(model="small").succeeded(EXACT))
+        with contextlib.suppress(BackendUnavailableError):
+            await broken.complete(ASK)
+
+    asyncio.run(go())
+    assert [usage.cost for usage in told] == [30, 30]
+
+
+def test_a_log_that_cant_be_opened_is_tried_again():
+    opened = []
+
+    def open_log():
+        if not opened:
+            opened.append(None)
+            raise StoreError("still locked")
+        return Log()
+
+    log = UnopenedLog(StoreError("locked"), open_log, again_s=0)
+    tracker = Tracker(log, Prices(), on_failure="warn")
+    with pytest.warns(RuntimeWarning, match="still locked"):
+        tracker.open_now(model="small").succeeded(EXACT)
+    call = asyncio.run(tracker.open(model="small"))
+    assert call.succeeded(EXACT).outcome == "success" and tracker.lost == 1
+    tracker.flush()
+    tracker.close()

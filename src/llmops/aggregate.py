@@ -154,6 +154,12 @@ class Aggregate:
         columns = self._of(variant)
         return _ratios(columns.dollars, columns.priced, self._chosen(tag, group))
 
+    def unpriced(self, variant: str, *, tag: str | None = None, group: str | None = None) -> int:
+        """Answers with a request that has no price. Failed trials are no answers."""
+        columns = self._of(variant)
+        places = (place for place in self._chosen(tag, group) if place < len(columns.trials))
+        return sum(columns.trials[i] - columns.errors[i] - columns.priced[i] for i in places)
+
     def cached(self, variant: str) -> int:
         """Trials that were answered without paying."""
         return self._of(variant).cached
@@ -197,7 +203,10 @@ class Aggregate:
         if name == "tokens_per_case":
             return _mean_or_none(self.tokens(variant, tag=tag, group=group))
         if name == "cost_per_case":
-            return _mean_or_none(self.costs(variant, tag=tag, group=group))
+            unpriced = self.unpriced(
+                variant, tag=tag, group=group
+            )  # the mean of the others would seem to be everyone's
+            return None if unpriced else _mean_or_none(self.costs(variant, tag=tag, group=group))
         seconds, percentile = self.latencies(variant, tag=tag, group=group), _LATENCY.fullmatch(name)
         if name == "latency_mean":
             return _mean_or_none(seconds)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
 from llmops.errors import InputError
-from llmops.types import Attribution, Message, Prompt
+from llmops.types import Attribution, Message, Prompt, Usage
 
 _NOBODY = Attribution()
 ATTRIBUTION: ContextVar[Attribution] = ContextVar("llmops_attribution", default=_NOBODY)
@@ -29,6 +29,8 @@ class Attempt:
 
 
 ATTEMPT: ContextVar[Attempt | None] = ContextVar("llmops_attempt", default=None)
+COUNTER: ContextVar[Callable[[Usage], None] | None] = ContextVar("llmops_counter", default=None)
+"""Who else is told what an answered call used: the trial of an evaluation that it was made in. May be any thread."""
 
 
 class RenderedMessages(tuple[Message, ...]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ class Client:
         A stream that is left early ends the request. Streams are not tried again.
         """
         parts = self.astream(messages, **options)
+        door.end_with_process(parts)
         try:
             while (part := door.run(_next(parts))) is not _END:
                 yield part
@@ -91,13 +93,14 @@ class Client:
             return
         door.run(self._disconnect())
         if self._tracker is not None:
-            self._tracker.flush()
+            self._tracker.flush(exporters=False)
 
     async def aclose(self) -> None:
         """`close` for the running event loop's connections."""
         await self._disconnect()
         if self._tracker is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._tracker.flush)
+            flush = functools.partial(self._tracker.flush, exporters=False)
+            await asyncio.get_running_loop().run_in_executor(None, flush)
 
     async def _disconnect(self) -> None:
         close = getattr(self.backend, "aclose", None)
@@ -149,9 +152,10 @@ def connect(
     _limits(**limits)  # before anything is opened
     tracker = project_tracker(start, store) if backends.any_tracked else None
     backends.use(tracker)
-    door.close_at_exit(made.backend)
+    client = Client(made.backend, tracker, **limits)
+    door.close_with(client, made.backend)
     door.register_at_exit()
-    return Client(made.backend, tracker, **limits)
+    return client
 
 
 def _limits(concurrency: int, retries: int, timeout_s: float | None) -> Limits:

@@ -76,6 +76,8 @@ class Columns:
             self.seconds[place] += output.latency_s
             self.timed[place] += 1
         self._count_tokens(place, output.usage, output.cached)
+        if output.error is None:
+            self._count_dollars(place, output.usage)
         for name, scores in self.scores.items():
             scores.add(place, result.scores.get(name), output.error is not None)
 
@@ -103,13 +105,16 @@ class Columns:
         if usage.certainty != "unknown" or usage.total_tokens:
             self.tokens[place] += usage.total_tokens
             self.counted[place] += 1
-        if usage.cost is not None and not usage.unpriced:
-            self.dollars[place] += usage.cost / NANO
-            self.priced[place] += 1
         if cached:
             self.cached += 1
         else:
             self.usage = self.usage + usage
+
+    def _count_dollars(self, place: int, usage: Usage) -> None:
+        """What an answer costs; a trial that failed has none."""
+        if usage.cost is not None and not usage.unpriced:
+            self.dollars[place] += usage.cost / NANO
+            self.priced[place] += 1
 
 
 def _number(score: Score | None, failed: bool) -> tuple[float | None, str]:

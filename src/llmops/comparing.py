@@ -9,7 +9,7 @@ from pathlib import Path
 from llmops.aggregate import Aggregate
 from llmops.deciding import shared_level
 from llmops.errors import InputError, NotFoundError, did_you_mean
-from llmops.evals.comparison_rules import ComparisonGate, check_margins, parse_comparison_gate
+from llmops.evals.comparison_rules import MEASURES, ComparisonGate, check_margins, parse_comparison_gate
 from llmops.evals.comparisons import SHOWN, Compared, compare_all, decide_comparisons
 from llmops.evals.gating import exit_code
 from llmops.rowstream import Source, source_of
@@ -95,7 +95,7 @@ def compare(a: str | Path, b: str | Path | None, options: CompareOptions) -> Out
     gates = tuple(parse_comparison_gate(rule, metrics=infos, variants=[sides[1].name]) for rule in options.gates)
     check_margins(infos, gates, options.settings)
     kinds = kinds_of(infos, table, names, options)
-    told = {info.name for side in sides for info in side.metrics} | set(options.lower)
+    told = {info.name for side in sides for info in side.metrics} | {*options.lower, *MEASURES}
     unbounded = [info.name for info in infos if info.high is None and info.name not in told]
     notes += [f"{name}: more is taken as better; if less is, add --lower {name}" for name in unbounded]
     shown = () if options.metrics else SHOWN

@@ -111,7 +111,7 @@ def load_config(start: Path | None = None) -> Config:
 
 def _prices(value: Any, root: Path, document: Document) -> Path | Mapping[str, Any] | None:
     if isinstance(value, str) and value:
-        return root / Path(value).expanduser()
+        return _path(value, "prices", root, document)
     if value is None or isinstance(value, dict):
         return value
     hint = "prices: prices.yaml, or prices: {models: [{model: NAME, input: 0.1, output: 0.4}]}"
@@ -156,8 +156,12 @@ def _place(data: Mapping[str, Any], key: str, root: Path, document: Document) ->
         raise ConfigError(f"{key} is {value!r}, not text", where=document.where((key,)))
     if "://" in value or not value:
         return value
+    return str(_path(value, key, root, document))
+
+
+def _path(value: str, key: str, root: Path, document: Document) -> Path:
     try:
-        return str(root / Path(value).expanduser())
+        return root / Path(value).expanduser()
     except RuntimeError:
         raise ConfigError(f"{key}: nobody's home is {value!r}", where=document.where((key,))) from None
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from llmops.config import Config, load_config, store_location
-from llmops.errors import InputError, NotFoundError
+from llmops.errors import InputError, NotFoundError, StoreError
 from llmops.registry import Spec, create, parse_short_form
-from llmops.types import Backend, Build, CallSink, Prompt, Request
+from llmops.types import Backend, Build, CallLog, CallSink, Pricer, Prompt, Request
 from llmops.usage.tracked import TrackedBackend
+from llmops.usage.unopened import UnopenedLog
 
 if TYPE_CHECKING:
     from llmops.usage.budgets import Budgets
     from llmops.usage.price_book import PriceBook
     from llmops.usage.tracker import Tracker
+
+LONGEST_WARMING_S = 5.0
 
 
 class Made(NamedTuple):
@@ -62,6 +68,16 @@ class Backends:
         """Have every backend made so far write its calls with this tracker."""
         for backend in self._tracked:
             backend.tracker = tracker
+
+    def use_prices(self, pricer: Pricer) -> None:
+        """Have kept answers priced where no request is sent."""
+        for backend in self._tracked:
+            backend.pricer = pricer
+
+    @property
+    def providers(self) -> set[str]:
+        """Who runs the servers that requests are sent to."""
+        return {backend.provider for backend in self._tracked}
 
     @property
     def any_tracked(self) -> bool:
@@ -113,8 +129,11 @@ def worst_cost(config: Config) -> Callable[[Request, Backend], int]:
         if getattr(backend, "local", False):
             return 0
         inner = getattr(backend, "backends", None)
-        if inner is not None:
-            return sum(bound(request, one) for one in inner)
+        if inner is not None:  # later ones are asked for their own model, where they have one
+            own = replace(request, model="")
+            return bound(request, inner[0]) + sum(
+                bound(own if getattr(one, "model", "") else request, one) for one in inner[1:]
+            )
         model = request.model or str(getattr(backend, "model", "") or "")
         provider, name = str(getattr(backend, "provider", "")), str(getattr(backend, "name", ""))
         return cost_bound(book, request, provider=provider, model=model, backend=name)
@@ -151,21 +170,81 @@ def sinks_of(config: Config) -> tuple[CallSink, ...]:
     return (sink,) if sink is not None else ()
 
 
-def make_tracker(config: Config, location: str) -> Tracker:
-    """A tracker of a project that writes to the store at `location`. Raises `InputError` and `StoreError`."""
-    from llmops.store.call_log import open_call_log
+def make_tracker(config: Config, location: str, providers: Iterable[str] | None = None) -> Tracker:
+    """A tracker of a project that writes to the store at `location`, for calls to these providers (None: to any).
+
+    Raises `InputError` and `StoreError`.
+    """
     from llmops.usage.tracker import Tracker
 
     book = price_book(config)
-    threading.Thread(target=book.warm, name="llmops-prices", daemon=True).start()  # or the first answer waits for it
-    return Tracker(
-        open_call_log(location),
+    budgets, sinks = budgets_of(config, book, location), sinks_of(config)
+    tracker = Tracker(
+        _call_log(config, location),
         book,
-        budgets=budgets_of(config, book, location),
-        sinks=sinks_of(config),
+        budgets=budgets,
+        sinks=sinks,
         keep_text=config.calls.keep_text,
         on_failure=config.calls.on_failure,
     )
+    if providers is None or any(map(book.is_listed, providers)):
+        _warm(book)  # or the first answer waits for it
+    _OPEN.add(tracker)
+    atexit.unregister(_settle_lost)
+    atexit.register(_settle_lost)  # before the log ends
+    _flush_with_workers(tracker)
+    return tracker
+
+
+def _call_log(config: Config, location: str) -> CallLog:
+    from llmops.store.call_log import open_call_log
+
+    try:
+        return open_call_log(location)
+    except StoreError as error:
+        if config.calls.on_failure == "raise":
+            raise
+        return UnopenedLog(error, lambda: open_call_log(location))
+
+
+def _settle_lost() -> None:
+    for tracker in list(_OPEN):
+        tracker.settle_lost()
+
+
+def _flush_with_workers(tracker: Tracker) -> None:
+    """Workers of multiprocessing end without `atexit`: what they made would be lost."""
+    from multiprocessing import process, util
+
+    def at_the_end(_: object = None) -> None:
+        util.Finalize(None, _flush_all, exitpriority=10)
+
+    util.register_after_fork(tracker, at_the_end)
+    if process.parent_process() is not None:
+        at_the_end()
+
+
+def _flush_all() -> None:
+    for tracker in list(_OPEN):
+        with contextlib.suppress(StoreError):
+            tracker.flush()
+
+
+def _warm(book: PriceBook) -> None:
+    thread = threading.Thread(target=book.warm, name="llmops-prices", daemon=True)
+    thread.start()
+    _WARMING[:] = [one for one in (*_WARMING, thread) if one.is_alive()]
+
+
+def _before_fork() -> None:
+    """A lock that the price lists' readers hold would be held in the child for ever."""
+    while _WARMING:
+        _WARMING.pop().join(LONGEST_WARMING_S)
+
+
+def _after_fork() -> None:
+    global _LOCK  # the same goes for ours
+    _LOCK = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -174,28 +253,46 @@ def tracking(backends: Backends, config: Config, location: str) -> Iterator[None
     if not backends.any_tracked:
         yield
         return
-    tracker = make_tracker(config, location)
+    tracker = make_tracker(config, location, backends.providers)
     backends.use(tracker)
     try:
         yield
-    finally:
+    except BaseException:
         backends.use(None)
-        tracker.close()
+        with contextlib.suppress(StoreError):  # what ended it is what to know about
+            tracker.close()
+        raise
+    backends.use(None)
+    tracker.close()
 
 
 def project_tracker(start: Path | None = None, store: str | Path | None = None) -> Tracker:
-    """This process's tracker of the project around `start`; the same one for every caller."""
-    wanted = (os.getpid(), str(start or os.getcwd()), "" if store is None else str(store))  # noqa: PTH109
+    """This process's tracker of the project around `start`; the same one for every caller.
+
+    A new one when it was closed, or when prices, budgets or what is kept of calls changed in llmops.yaml since.
+    """
+    config = load_config(start)
+    location = store_location(None if store is None else str(store), start)
+    settings = (config.prices, _changed_at(config.prices), config.budgets, config.calls, config.telemetry)
+    key = (os.getpid(), str(config.root), location)
     with _LOCK:
-        found = _TRACKERS.get(wanted)
-        if found is None:
-            config = load_config(start)
-            location = store_location(None if store is None else str(store), start)
-            key = (os.getpid(), str(config.root), location)
-            found = _TRACKERS.get(key) or make_tracker(config, location)
-            _TRACKERS[wanted] = _TRACKERS[key] = found
-        return found
+        found = _TRACKERS.get(key)
+        if found is None or found[0].is_closed or found[1] != settings:
+            found = _TRACKERS[key] = make_tracker(config, location), settings
+        return found[0]
+
+
+def _changed_at(prices: object) -> int:
+    """When a price file was last changed, in nanoseconds since 1970."""
+    try:
+        return prices.stat().st_mtime_ns if isinstance(prices, Path) else 0
+    except OSError:
+        return 0
 
 
 _LOCK = threading.Lock()
-_TRACKERS: dict[tuple[int, str, str], Tracker] = {}
+_TRACKERS: dict[tuple[int, str, str], tuple[Tracker, object]] = {}
+_OPEN: weakref.WeakSet[Tracker] = weakref.WeakSet()
+_WARMING: list[threading.Thread] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -11,7 +11,7 @@ from llmops.assembly import Assembler, Selection
 from llmops.attribution import attributed
 from llmops.canary import Canary
 from llmops.config import load_config, store_location
-from llmops.connecting import tracking
+from llmops.connecting import price_book, tracking
 from llmops.correcting import Corrections, load_calibrations
 from llmops.datasets import Dataset
 from llmops.deciding import Rules, rules_of
@@ -82,14 +82,16 @@ class Evaluation:
         self.check_ready()
         with contextlib.ExitStack() as stack:
             store = stack.enter_context(Store.open(self.location))
+            if assembly.made is not None and self.options.replay is None:
+                stack.enter_context(tracking(assembly.made, self.config, self.location))
+            elif assembly.made is not None:
+                assembly.made.use_prices(price_book(self.config))
             record, done = self._begin(store)
             cache = self._open_cache()
             if cache is not None:
                 stack.callback(cache.close)
             for backend in assembly.backends:
                 backend.cache = cache
-            if assembly.made is not None and self.options.replay is None:
-                stack.enter_context(tracking(assembly.made, self.config, self.location))
             stack.enter_context(attributed(purpose="eval", run=record.id, suite=self.suite.name))
             rules = rules_of(record)
             stepping = Stepping(

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from llmops.attribution import attributed
+from llmops.connecting import tracking
 from llmops.correcting import Corrections
 from llmops.deciding import EVERY_METRIC, level_of, rules_of
 from llmops.errors import StoreError, said
@@ -70,8 +72,12 @@ class Rescoring:
                     put(scored, positions.setdefault(case.id, len(positions)))
                     stepping.add(scored)
 
-            with _ended_on_error(store, record), store.writer(record.id) as writer:
-                asyncio.run(score_all(writer.put))
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(_ended_on_error(store, record))
+                if evaluation.assembly.made is not None:  # metrics may ask models
+                    stack.enter_context(tracking(evaluation.assembly.made, evaluation.config, evaluation.location))
+                stack.enter_context(attributed(purpose="judge", run=record.id, suite=record.suite))
+                asyncio.run(score_all(stack.enter_context(store.writer(record.id)).put))
             comparisons, gates = stepping.conclude(level_of(old.config))
             status = old.status if old.status in ("finished", "stopped") else "stopped"
             record = store.update_run(record.id, status=status, ended_at=now(), gates=gates, comparisons=comparisons)

@@ -132,7 +132,8 @@ class Measures:
                     self._counted.append(place)
                     self._tokens.append(asked + said)
                 cost = usage.get("cost")
-                if type(cost) is int and 0 <= cost < _LARGEST and not usage.get("unpriced"):
+                answered = not output.get("error")
+                if answered and type(cost) is int and 0 <= cost < _LARGEST and not usage.get("unpriced"):
                     self._priced.append(place)
                     self._dollars.append(cost / NANO)
 

@@ -65,9 +65,9 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
-        if not self.requests and not self.total_tokens:
+        if not self.requests and not self.total_tokens and self.cost is None and not self.unpriced:
             return other
-        if not other.requests and not other.total_tokens:
+        if not other.requests and not other.total_tokens and other.cost is None and not other.unpriced:
             return self
         order: tuple[TokenCertainty, ...] = ("exact", "estimated", "unknown")
         return Usage(
@@ -457,7 +457,7 @@ class Call:
     `pending` until there is an answer, `settled` as the server counted, `estimated` as we did, `unknown` when nobody
     could. `outcome` `unsent` is a call that never reached the server. `cost` is None when there is no price or nothing
     to multiply it with. `attempt` counts from 1. `guards` holds decisions of guards by check. `error` is an error's
-    kind, such as `rate_limited`.
+    kind, such as `rate_limited`. `operation` (`chat`, `embeddings`) is for exporters and not kept in the log.
     """
 
     id: str
@@ -481,6 +481,7 @@ class Call:
     attempt: int = 1
     stream: bool = False
     guards: tuple[tuple[str, str], ...] = ()
+    operation: str = field(default="chat", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -548,11 +549,15 @@ class Pricer(Protocol):
         *,
         provider: str,
         model: str,
+        asked: str = "",
         backend: str = "",
         at: float | None = None,
         service_tier: str = "",
     ) -> Cost | None:
-        """The cost of one request's usage at a Unix time (None: now), or None without a price. Never raises."""
+        """The cost of one request's usage at a Unix time (None: now), or None without a price. Never raises.
+
+        `model` is the one that served, and `asked` the one that was asked for, where that is known.
+        """
         ...
 
 

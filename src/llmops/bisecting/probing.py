@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 from llmops.against import counterpart
 from llmops.assembly import Assembler, Assembly, Selection, requests_of
-from llmops.config import Config
+from llmops.attribution import attributed
+from llmops.config import Config, store_location
+from llmops.connecting import tracking
 from llmops.datasets import dataset_of
 from llmops.errors import BackendError, InputError, LlmopsError, RequestRejectedError
 from llmops.evals.driving import drive
@@ -163,7 +166,13 @@ class Probe:
             resources=tuple(sent.backend for sent in assembly.backends),
         )
         runner = Runner(plan, write=lambda result, _: results.append(result), counters=Counters(), cache=self.cache)
-        if drive(runner) == "interrupted":
+        made = None if complete else assembly.made
+        with contextlib.ExitStack() as stack:
+            if made is not None:
+                stack.enter_context(tracking(made, self.config, store_location(None, self.suite.base)))
+            stack.enter_context(attributed(purpose="eval", suite=self.suite.name))
+            status = drive(runner)
+        if status == "interrupted":
             raise KeyboardInterrupt
         return self._summed_up(sorted(results, key=lambda result: result.repeat))
 

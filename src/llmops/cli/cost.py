@@ -30,8 +30,8 @@ By = Annotated[
         "variant, outcome, source or tag:NAME. Repeatable, or a list with commas.",
     ),
 ]  # fmt: skip
-Since = Annotated[str, typer.Option(help="An age (24h, 7d) or a date (2026-11-01), in UTC.", metavar="TIME")]
-Until = Annotated[str, typer.Option(help="The same; a date's whole day counts.", metavar="TIME")]
+Since = Annotated[str | None, typer.Option(help="An age (24h, 7d) or a date (2026-11-01), in UTC.", metavar="TIME")]
+Until = Annotated[str | None, typer.Option(help="The same; a date's whole day counts.", metavar="TIME")]
 Where = Annotated[
     list[str] | None, typer.Option("--where", help="Only such calls: team=search. Repeatable.", metavar="FIELD=VALUE")
 ]
@@ -43,12 +43,12 @@ Store = Annotated[
 @app.command()
 def report(
     by: By = None,
-    since: Since = "",
-    until: Until = "",
+    since: Since = None,
+    until: Until = None,
     where: Where = None,
     run: Annotated[
-        str, typer.Option(help="Only calls of this run: an id, the start of one, latest.", metavar="RUN")
-    ] = "",
+        str | None, typer.Option(help="Only calls of this run: an id, the start of one, latest.", metavar="RUN")
+    ] = None,
     accepted: Annotated[
         list[str] | None,
         typer.Option(help="With --run: the cost per answer that meets this, 'token_f1 >= 0.8'.", metavar="RULE"),
@@ -63,11 +63,15 @@ def report(
 ) -> None:
     """What calls cost, how sure that is, and what went into judging them."""
     from llmops import costs
+    from llmops.costs.whole_files import check_place
 
     for path in output or ():
         _check_suffix(path)
+        check_place(path)
+    if run is not None and not run.strip():
+        raise InputError("--run names no run", hint="an id, the start of one, or latest")
     rules = accepted or ()
-    made = costs.report(by or ("model",), since, until, where or (), run=run, accepted=rules, store=store or None)
+    made = costs.report(by or ("model",), since, until, where or (), run=run or "", accepted=rules, store=store or None)
     for path in output or ():
         _write(path, made)
     if as_json:
@@ -86,7 +90,7 @@ def report(
 def top(
     by: By = None,
     since: Since = "7d",
-    until: Until = "",
+    until: Until = None,
     where: Where = None,
     limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many.", min=1, metavar="N")] = 10,
     store: Store = "",
@@ -94,9 +98,15 @@ def top(
 ) -> None:
     """Who spends most, and how that changed against the time before."""
     from llmops import costs
+    from llmops.costs.pruned import pruned_in
+    from llmops.reports.cost_words import pruned_words
 
-    fields = [name.strip() for word in by or ["prompt,model"] for name in word.split(",") if name.strip()]
-    spenders = costs.top(fields, since, until, where or (), store=store or None)
+    words = by or ["prompt,model"]
+    fields = list(dict.fromkeys(name.strip() for word in words for name in word.split(",") if name.strip()))
+    spenders = costs.top(fields or words, since, until, where or (), store=store or None)
+    lost = pruned_in(fields, since, until, where or (), store=store or None)
+    if lost.requests:
+        say(pruned_words(lost))
     if as_json:
         print_json({"by": fields, "spenders": [_spender(one, fields) for one in spenders[:limit]]})
     elif not spenders:
@@ -117,14 +127,16 @@ def prices(
     model: Annotated[
         str, typer.Option(help="The price of this model alone: gpt-4o, openai/gpt-4o.", metavar="NAME")
     ] = "",
-    at: Annotated[str, typer.Option(help="Prices in force on this day; without it, now.", metavar="DATE")] = "",
+    at: Annotated[
+        str | None, typer.Option(help="Prices in force on this day; without it, now.", metavar="DATE")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many.", min=1, metavar="N")] = 30,
     as_json: AsJson = False,
 ) -> None:
     """Prices in dollars per million tokens: whose they are, and since when."""
     from llmops import costs
 
-    found = costs.prices(search, model=model, at=at or None)
+    found = costs.prices(search, model=model, at=at)
     if as_json:
         print_json({"prices": [entry.as_dict() for entry in found]})
         return

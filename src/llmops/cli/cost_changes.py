@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmops.cli.terminal import AsJson, confirm, out, print_json, say
-from llmops.errors import InputError
+from llmops.errors import EXIT_INTERRUPTED, InputError
 
 if TYPE_CHECKING:
     from llmops.costs.repricing import Repricing, WhatIf
@@ -25,19 +25,19 @@ def add_to(app: typer.Typer) -> None:
 
 def reprice(
     as_of: Annotated[
-        str, typer.Option(help="Price all as on this day; without it, each call as on its own.", metavar="DATE")
-    ] = "",
+        str | None, typer.Option(help="Price all as on this day; without it, each call as on its own.", metavar="DATE")
+    ] = None,
     what_if: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="gpt-4o=gpt-4o-mini, or model=NAME for all calls: only tells, never writes.", metavar="OLD=NEW"
         ),
-    ] = "",
+    ] = None,
     by: Annotated[
         list[str] | None, typer.Option(help="With --what-if: what to tell apart by.", metavar="FIELD")
     ] = None,
-    since: Annotated[str, typer.Option(help="Only calls since then: 7d, 2026-11-01.", metavar="TIME")] = "",
-    until: Annotated[str, typer.Option(help="Only calls until then.", metavar="TIME")] = "",
+    since: Annotated[str | None, typer.Option(help="Only calls since then: 7d, 2026-11-01.", metavar="TIME")] = None,
+    until: Annotated[str | None, typer.Option(help="Only calls until then.", metavar="TIME")] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="With --what-if: only such calls, team=search.", metavar="FIELD=VALUE")
     ] = None,
@@ -48,9 +48,10 @@ def reprice(
 ) -> None:
     """Compute stored costs anew from stored tokens, or say what another model would have cost."""
     from llmops import costs
+    from llmops.costs.repricing import RepricingInterruptedError
 
-    if what_if:
-        if as_of:
+    if what_if is not None:
+        if as_of is not None:
             raise InputError("--what-if takes the prices of each call's own day", hint="drop --as-of")
         made = costs.what_if(what_if, by or ("model",), since, until, where or (), store=store or None)
         print_json(_what_if_data(made)) if as_json else _print_what_if(made)
@@ -60,7 +61,12 @@ def reprice(
             raise InputError(f"{flag} goes with --what-if", hint="repricing takes all calls of a window")
     if not dry_run and not yes:
         confirm("Compute stored costs anew and write them?", "repricing")
-    done = costs.reprice(as_of or None, since, until, dry_run=dry_run, store=store or None)
+    try:
+        done = costs.reprice(as_of, since, until, dry_run=dry_run, store=store or None)
+    except RepricingInterruptedError as interrupted:
+        seen = f"interrupted after about {interrupted.done.calls:,} calls"
+        say(f"{seen}: what was changed is saved, and running it again does the rest")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     print_json(_repricing_data(done)) if as_json else _print_repricing(done)
 
 
@@ -89,9 +95,9 @@ def _print_repricing(done: Repricing) -> None:
 
 def _repricing_data(done: Repricing) -> dict[str, Any]:
     return {
-        "written": done.written, "calls": done.calls, "changed": done.changed, "newly_priced": done.newly_priced,
-        "unpriced": done.unpriced, "kept": done.kept, "reported": done.reported, "before_usd": done.before / 1e9,
-        "after_usd": done.after / 1e9, "revision": done.revision,
+        "written": done.written, "calls": done.calls, "changed": done.changed, "renamed": done.renamed,
+        "newly_priced": done.newly_priced, "unpriced": done.unpriced, "kept": done.kept, "reported": done.reported,
+        "before_usd": done.before / 1e9, "after_usd": done.after / 1e9, "revision": done.revision,
     }  # fmt: skip
 
 
@@ -118,7 +124,7 @@ def _print_what_if(made: WhatIf) -> None:
     if total.left_out:
         line(console, f"! {plural(total.left_out, 'call')} left out: no price now, or none on {made.new}")
     if made.hint:
-        line(console, made.hint)
+        line(console, made.hint, whole=True)
     if len(made.lines) > 1 and priced:
         console.print()
         heads = [*(title_of(name).lower() for name in made.by), "calls", "now", "then", "change", "left out"]

@@ -30,13 +30,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write; - is stdout.", metavar="FILE")],
     format: Annotated[
         str,
         typer.Option(help="focus, prometheus, jsonl, csv or parquet; without it, by the file's end.", metavar="FORMAT"),
     ] = "",
-    since: Annotated[str, typer.Option(help="An age (24h, 7d) or a date, in UTC.", metavar="TIME")] = "",
-    until: Annotated[str, typer.Option(help="The same; a date's whole day counts.", metavar="TIME")] = "",
+    since: Annotated[str | None, typer.Option(help="An age (24h, 7d) or a date, in UTC.", metavar="TIME")] = None,
+    until: Annotated[str | None, typer.Option(help="The same; a date's whole day counts.", metavar="TIME")] = None,
     where: Where = None,
     by: Annotated[
         list[str] | None, typer.Option(help="Tags of FOCUS rows, labels of Prometheus.", metavar="FIELD")
@@ -57,16 +57,24 @@ def export(
     chosen = format or _BY_SUFFIX.get(output.suffix.lower(), "")
     if not chosen:
         raise InputError(f"--output {output} doesn't say the format", hint="add --format focus, or another")
+    if as_json and str(output) == "-":
+        raise InputError("--json and --output - both print on stdout", hint="drop one")
     who = FocusAccount(account, None, organisation, sub_account)
     done = costs.export(
         chosen, output, since, until, where or (), by=by or (), unit=unit, account=who, store=store or None
     )
     if as_json:
-        print_json({"path": str(done.path), "format": chosen, "rows": done.rows, "unpriced_left_out": done.unpriced})
+        print_json({"path": str(done.path), "format": chosen, "rows": done.rows, "unpriced_left_out": done.unpriced,
+                    "pruned_left_out": done.pruned.requests})  # fmt: skip
         return
-    say(f"wrote {done.rows:,} rows to {done.path}")
+    say(f"wrote {done.rows:,} rows to {'stdout' if str(done.path) == '-' else done.path}")
     if done.unpriced:
         say(f"left out {done.unpriced:,} requests without a price; llmops cost report says whose")
+    if done.pruned.requests:
+        from llmops.usage.money import dollars
+
+        lost = f"{done.pruned.requests:,} requests ({dollars(done.pruned.cost)})"
+        say(f"left out {lost} that were pruned: whose they were isn't known; without user they are in the sums")
 
 
 def reconcile(
@@ -114,6 +122,7 @@ def _print(made: Reconciled) -> None:
     from llmops.reports.cost_reconciled import percent
     from llmops.reports.cost_terminal import print_table
     from llmops.reports.cost_terminal import say as line
+    from llmops.reports.figures import plural
 
     console = out()
     unit = "" if made.in_dollars else " tokens"
@@ -124,6 +133,9 @@ def _print(made: Reconciled) -> None:
     console.print()
     heads, rows = made.table()
     print_table(console, heads, rows, left=2)
+    if made.skipped:
+        console.print()
+        line(console, f"! {plural(made.skipped, 'row')} of the file without a date or an amount: left out")
     reasons = list(made.explanations()) if made.difference else []
     if reasons:
         console.print()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,7 +36,7 @@ def budgets(
 
     found = costs.budgets(store or None, past=past)
     if as_json:
-        print_json({"budgets": [{**asdict(one), "left": one.left} for one in found]})
+        print_json({"budgets": [_budget_data(one) for one in found]})
         return
     if not found:
         say("no budgets: llmops.yaml takes budgets: [{limit: $50, per: day, by: team}]")
@@ -52,17 +51,29 @@ def budgets(
 def _budget_row(one: BudgetWindow) -> list[str]:
     used = one.spent + one.reserved
     full = used / one.limit if one.limit else 1.0
-    state = "over" if not one.current else "full" if full >= 1 else f"{full:.0%} used"
+    state = "ended" if not one.current else "" if not one.rule else "full" if full >= 1 else f"{full:.0%} used"
     state += "" if one.is_hard else ", warns"
     figures = [_amount(one, value) for value in (one.limit, one.spent, one.reserved, one.left)]
     return [one.rule or "(no rule any more)", _readable(one.window) or "nothing counted yet", *figures, state]
 
 
 def _readable(window: str) -> str:
-    """`team=search · 2026-12-01` for `nanodollars/day/team=search/2026-12-01`."""
+    """`team=search · 2026-12-01` for `nanodollars/day/team=search/2026-12-01`; `no team` for calls that have none."""
     from urllib.parse import unquote
 
-    return " · ".join(unquote(part) for part in window.split("/")[2:]) or ("all calls" if window else "")
+    parts = [f"no {part[:-1]}" if part.endswith("=") else part for part in window.split("/")[2:]]
+    return " · ".join(map(unquote, parts)) or ("all calls" if window else "")
+
+
+def _budget_data(one: BudgetWindow) -> dict[str, Any]:
+    """Amounts end in their unit: `limit_usd`, `spent_tokens`."""
+    is_money = one.unit == "nanodollars"
+    unit = "usd" if is_money else one.unit
+    amounts = {"limit": one.limit, "spent": one.spent, "reserved": one.reserved, "left": one.left}
+    told = {f"{name}_{unit}": value / 1e9 if is_money else value for name, value in amounts.items()}
+    return {
+        "window": one.window, "rule": one.rule, "unit": unit, **told, "is_hard": one.is_hard, "current": one.current,
+    }  # fmt: skip
 
 
 def _amount(one: BudgetWindow, value: int) -> str:
@@ -73,8 +84,10 @@ def _amount(one: BudgetWindow, value: int) -> str:
 
 def servers(
     names: Annotated[list[str] | None, typer.Argument(help="Only these servers.", metavar="[NAME]...")] = None,
-    since: Annotated[str, typer.Option(help="The window of logged calls: 24h, 7d, 2026-11-01.", metavar="TIME")] = "7d",
-    until: Annotated[str, typer.Option(help="Its end; without it, now.", metavar="TIME")] = "",
+    since: Annotated[
+        str | None, typer.Option(help="The window of logged calls: 24h, 7d, 2026-11-01.", metavar="TIME")
+    ] = "7d",
+    until: Annotated[str | None, typer.Option(help="Its end; without it, now.", metavar="TIME")] = None,
     scrape: Annotated[bool, typer.Option("--scrape", help="Also read each vLLM server's own counters.")] = False,
     store: Store = "",
     as_json: AsJson = False,
@@ -85,6 +98,10 @@ def servers(
     found = costs.servers(tuple(names or ()), since, until, scrape=scrape, store=store or None)
     if as_json:
         print_json({"servers": [_data(one) for one in found]})
+        return
+    if not found:
+        example = "{local: {gpu_per_hour: 2.50, tokens_per_second: 2500, utilisation: 0.4}}"
+        say(f"no servers: the project's prices take servers: {example}")
         return
     from llmops.reports.cost_terminal import say as line
 
@@ -104,15 +121,37 @@ def _lines(one: ServerCost) -> Iterator[str]:
     yield f"  calls are priced at {_rates(one.rates)}"
     logged, tokens = one.logged, short_tokens(one.logged.total_tokens)
     yield f"  logged: {plural(logged.requests, 'request')}, {tokens} tokens, {money(logged.cost)}"
-    if one.paid is not None and one.idle is not None and one.hours is not None:
-        rest = (
-            f"{money(one.idle)} idle" if one.idle >= 0 else f"{money(-one.idle)} more than was paid: rates are too high"
-        )
-        yield f"  paid for {one.hours:,.0f} h: {money(one.paid)}; {rest}"
+    yield from _paid(one)
     if one.problem:
         yield f"  ! its counters: {one.problem}"
     if one.measured is not None:
         yield from _measured(one.measured)
+
+
+def _paid(one: ServerCost) -> Iterator[str]:
+    from llmops.reports.cost_words import money
+
+    if one.paid is None or one.hours is None:
+        yield "  no call to it is in this window: nobody says how long it was paid for"
+        return
+    rest = "" if one.usage is None else f"; usage {money(one.usage)}, idle {money(one.idle)}"
+    yield f"  paid for {_hours(one.hours)}{_began(one)}: {money(one.paid)}{rest}"
+    if (one.logged.cost or 0) > one.paid:
+        yield "  ! its calls were charged more than was paid: it is busier than the utilisation in its settings"
+
+
+def _hours(hours: float) -> str:
+    if hours < 2:
+        return f"{max(1, round(hours * 60))} min"
+    return f"{hours:,.1f} h" if hours < 10 and hours != round(hours) else f"{hours:,.0f} h"
+
+
+def _began(one: ServerCost) -> str:
+    from datetime import UTC, datetime
+
+    if one.since is None or not one.from_first:
+        return ""
+    return f", since its first call ({datetime.fromtimestamp(one.since, UTC):%Y-%m-%d %H:%M} UTC)"
 
 
 def _measured(cost: WindowCost) -> Iterator[str]:
@@ -151,8 +190,11 @@ def _data(one: ServerCost) -> dict[str, Any]:
         "requests": one.logged.requests,
         "tokens": one.logged.total_tokens,
         "logged_usd": _number(in_dollars(one.logged.cost)),
+        "since": None if one.since is None else _iso(one.since),
+        "from_first_call": one.from_first,
         "hours": one.hours,
         "paid_usd": _number(in_dollars(one.paid)),
+        "usage_usd": _number(in_dollars(one.usage)),
         "idle_usd": _number(in_dollars(one.idle)),
         "problem": one.problem or None,
     }
@@ -166,6 +208,12 @@ def _data(one: ServerCost) -> dict[str, Any]:
             "usage_rates": rates(cost.usage_rates),
         }  # fmt: skip
     return data
+
+
+def _iso(seconds: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _number(value: Any) -> float | None:

@@ -44,7 +44,8 @@ class BudgetWindow:
 def budgets(store: str | Path | None = None, *, past: bool = False, now: float | None = None) -> list[BudgetWindow]:
     """Windows that are open now, fullest first, then rules that nothing was counted against yet.
 
-    `past` adds windows that are over. Windows of runs count as open for a day after their last call.
+    `past` adds windows that are over, and those that no rule of the project limits any more. Windows of runs count as
+    open for an hour after their last call.
     """
     from llmops.config import load_config
     from llmops.usage.budget_rules import parse_budgets
@@ -62,7 +63,7 @@ def budgets(store: str | Path | None = None, *, past: bool = False, now: float |
         for rule in rules
         if str(rule) not in counted
     ]
-    return [window for window in found if window.current or past] + unused
+    return [window for window in found if past or (window.current and window.rule)] + unused
 
 
 def _window(window: Window, rules: tuple[BudgetRule, ...], now: float) -> BudgetWindow:
@@ -102,7 +103,7 @@ def _is_open(window: Window, parts: list[str], now: float) -> bool:
     period = parts[1] if len(parts) > 1 else ""
     if period in _STAMPS:
         return parts[-1] == datetime.fromtimestamp(now, UTC).strftime(_STAMPS[period])
-    return period == "total" or now - window.touched_at < 86400
+    return period == "total" or now - window.touched_at < 3600
 
 
 def _share(window: BudgetWindow) -> float:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmops.costs.opening import open_calls
-from llmops.costs.selecting import Moment, Selection, select
-from llmops.costs.whole_files import WholeFile
+from llmops.costs.pruned import NOTHING_PRUNED, Pruned, pruned_of
+from llmops.costs.selecting import Moment, Selection, check_name, select
+from llmops.costs.whole_files import WholeFile, check_place
 from llmops.errors import InputError, did_you_mean
 from llmops.reports.cost_focus import FocusAccount
 
@@ -17,17 +18,22 @@ if TYPE_CHECKING:
     from llmops.store.call_queries import Calls
 
 FORMATS = ("focus", "prometheus", "jsonl", "csv", "parquet")
+SUMS = ("focus", "prometheus")
 FOCUS_TAGS = ("purpose", "feature", "prompt")
 _PROMETHEUS_BY = ("purpose", "provider", "model", "team", "feature")
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: rows, and requests that a FOCUS file can't hold because they have no price."""
+    """What was written: rows, and requests that a FOCUS file can't hold because they have no price.
+
+    `pruned` calls are in no sum by user: what they cost is known, and whose they were isn't any more.
+    """
 
     rows: int
     path: Path
     unpriced: int = 0
+    pruned: Pruned = NOTHING_PRUNED
 
 
 def export(
@@ -46,22 +52,26 @@ def export(
     """Write calls to a file, which is whole or not there. Formats: focus, prometheus, jsonl, csv, parquet.
 
     `by` are the tags of FOCUS rows and the labels of Prometheus; `unit`, `hour` or `day`, is a FOCUS row's period. A
-    FOCUS file is CSV, or Parquet when it ends so. Raises `InputError`, `NotFoundError`, `MissingExtraError`.
+    FOCUS file is CSV, or Parquet when it ends so. The path `-` is stdout. Raises `InputError`, `NotFoundError`,
+    `MissingExtraError`.
     """
     if format not in FORMATS:
         raise InputError(f"--format {format[:40]!r} is no format", hint=did_you_mean(format, FORMATS))
     if unit not in ("hour", "day"):
         raise InputError(f"--unit {unit[:40]!r}", hint="hour or day")
     chosen = select(by, since, until, where, now=now)
+    if chosen.by and format not in SUMS:
+        raise InputError(f"--by goes with sums, and {format} has the calls one by one", hint="add --format focus")
     target = Path(path)
+    check_place(target)
     who = account or FocusAccount()
     if who.sub_account:
-        select((who.sub_account,))
+        check_name(who.sub_account, "--sub-account")
     with open_calls(store) as calls, WholeFile(target) as part:
         if format == "focus":
             return replace(_focus(calls, chosen, unit, who, part, target.suffix), path=target)
         if format == "prometheus":
-            return Exported(_prometheus(calls, chosen, part), target)
+            return _prometheus(calls, chosen, target, part)
         return Exported(_calls(calls, chosen, format, part), target)
 
 
@@ -71,19 +81,22 @@ def _focus(calls: Calls, chosen: Selection, unit: str, account: FocusAccount, pa
     tags = chosen.by or FOCUS_TAGS
     sub = (account.sub_account,) if account.sub_account else ()
     by = tuple(dict.fromkeys((unit, "provider", "model", "certainty", "source", *sub, *tags)))
+    pruned = pruned_of(calls, replace(chosen, by=by))
     totals = calls.totals(by=by, since=chosen.since, until=chosen.until, where=chosen.where)
     ordered = sorted(totals, key=lambda one: tuple(str(one.key[name] or "") for name in by))
     rows = focus_rows(ordered, account, tags, unit)
-    return Exported(_table(COLUMNS, rows, part, suffix), part, sum(one.unpriced for one in ordered))
+    return Exported(_table(COLUMNS, rows, part, suffix), part, sum(one.unpriced for one in ordered), pruned)
 
 
-def _prometheus(calls: Calls, chosen: Selection, part: Path) -> int:
+def _prometheus(calls: Calls, chosen: Selection, target: Path, part: Path) -> Exported:
+    from llmops.reports.plain import encodable
     from llmops.telemetry.prometheus import render
 
     by = chosen.by or _PROMETHEUS_BY
+    pruned = pruned_of(calls, chosen)
     text = render(calls.totals(by=by, since=chosen.since, until=chosen.until, where=chosen.where))
-    part.write_text(text, "utf-8")
-    return sum(not line.startswith("#") for line in text.splitlines())
+    part.write_text(encodable(text), "utf-8")
+    return Exported(sum(not line.startswith("#") for line in text.splitlines()), target, pruned=pruned)
 
 
 def _calls(calls: Calls, chosen: Selection, format: str, part: Path) -> int:

@@ -9,13 +9,15 @@ that has a date, a model and a cost or tokens.
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 
+from llmops.costs.invoice_numbers import Mark, Number, decimal_mark, foreign, is_dollars, number_of, other_currency
 from llmops.errors import InputError, did_you_mean
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -30,7 +32,9 @@ NAMES: dict[str, tuple[str, ...]] = {
         "cost", "cost_usd", "amount_value", "amount", "amount_usd", "cost_in_major", "total_cost", "billedcost",
         "spend", "price", "total",
     ),
-    "currency": ("currency", "amount_currency", "billingcurrency"),
+    "currency": (
+        "currency", "amount_currency", "billingcurrency", "billing_currency", "currency_code", "cost_currency",
+    ),
 }  # fmt: skip
 INPUT = (
     ("input_tokens", "prompt_tokens", "n_context_tokens_total", "context_tokens", "tokens_in"),
@@ -42,9 +46,9 @@ INPUT = (
 )
 OUTPUT = ("output_tokens", "usage_output_tokens", "completion_tokens", "n_generated_tokens_total", "tokens_out")
 ROLES = ("date", "model", "cost", "input", "output", "currency")
-_MONEY = re.compile(r"[\s$€£,]|USD", re.IGNORECASE)
 _SNAPSHOT = re.compile(r"[-@](?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
 _LARGEST = 100_000_000
+_FIRST, _LAST = "2000-01-01", "2199-12-31"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,14 @@ class InvoiceLine:
     cost: Decimal | None
     input_tokens: int | None
     output_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """The lines of a file that have a date and an amount, and how many others it has."""
+
+    lines: tuple[InvoiceLine, ...]
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,27 +82,68 @@ class Columns:
     output: str = ""
 
 
-def read_invoice(path: Path, chosen: Mapping[str, str] | None = None) -> list[InvoiceLine]:
+def read_invoice(path: Path, chosen: Mapping[str, str] | None = None) -> Invoice:
     """The lines of an invoice, one a row with an amount. `chosen` names columns by role, over what is guessed.
 
-    Raises `InputError` with the line for what can't be read, and for a currency other than US dollars.
+    A comma before decimals is read where cells are separated by something else, and all numbers of the file agree.
+    Raises `InputError` with the line for what can't be read or may mean two things, and for a currency other than US
+    dollars.
     """
+    text = _text(path)
+    first = text.lstrip().partition("\n")[0]
+    if not first:
+        raise InputError("is empty", where=str(path))
+    separator = max((",", ";", "\t"), key=first.count)
+
+    def rows() -> csv.DictReader[str]:
+        return csv.DictReader(io.StringIO(text.lstrip(), newline=""), delimiter=separator, strict=False)
+
+    reader = rows()
+    try:
+        columns = find_columns(reader.fieldnames or [], chosen or {}, str(path))
+        mark = decimal_mark(_numbers(reader, columns, path), separator)
+        reader = rows()
+        lines = [_line(row, columns, mark, where) for row, where in _rows(reader, path)]
+    except csv.Error as error:
+        raise InputError(f"isn't CSV: {error}", where=f"{path}:{reader.line_num}") from None
+    found = tuple(line for line in lines if line is not None)
+    return Invoice(found, len(lines) - len(found))
+
+
+def _text(path: Path) -> str:
     try:
         if path.stat().st_size > _LARGEST:
             raise InputError("is over 100 MB", where=str(path), hint="export fewer days, or group by day and model")
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"can't be read: {error}"[:200], where=str(path)) from None
-    lines = text.splitlines()
-    if not lines:
-        raise InputError("is empty", where=str(path))
-    separator = max((",", ";", "\t"), key=lines[0].count)
-    reader = csv.DictReader(lines, delimiter=separator, strict=False)
-    columns = find_columns(reader.fieldnames or [], chosen or {}, str(path))
-    try:
-        return list(_lines(reader, columns, path))
-    except csv.Error as error:
-        raise InputError(f"isn't CSV: {error}", where=f"{path}:{reader.line_num}") from None
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError("isn't text in UTF-8", where=str(path), hint="save it as CSV in UTF-8") from None
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise InputError(f"can't be read: {reason}", where=str(path)) from None
+
+
+def _rows(reader: csv.DictReader[str], path: Path) -> Iterator[tuple[dict[str, str], str]]:
+    """Rows that aren't blank, each with its `file:line`. A number with a comma that isn't in quotes is an error."""
+    for row in reader:
+        where = f"{path}:{reader.line_num}"
+        more: object = row.pop(None, None)
+        if isinstance(more, list) and any(str(cell).strip() for cell in more):
+            hint = "a number with a comma has to stand in quotes"
+            raise InputError("has more cells than the first line has names", where=where, hint=hint)
+        cells = {name: cell or "" for name, cell in row.items()}
+        if any(cell.strip() for cell in cells.values()):
+            yield cells, where
+
+
+def _numbers(reader: csv.DictReader[str], columns: Columns, path: Path) -> Iterator[Number]:
+    for row, where in _rows(reader, path):
+        if not row[columns.date].strip():
+            continue
+        if columns.cost:
+            yield Number(row[columns.cost], where, whole=False)
+        for name in (*columns.input, columns.output):
+            if name:
+                yield Number(row[name], where, whole=True)
 
 
 def find_columns(names: Sequence[str], chosen: Mapping[str, str], where: str) -> Columns:
@@ -114,6 +167,8 @@ def find_columns(names: Sequence[str], chosen: Mapping[str, str], where: str) ->
     if not (cost or inputs or output):
         hint = f"name one: --columns cost=NAME; it has {', '.join(names[:12])}"
         raise InputError("no column looks like a cost or tokens", where=where, hint=hint)
+    if other_currency(cost):
+        raise foreign(other_currency(cost), where)
     return Columns(day, guess("model", NAMES["model"]), cost, guess("currency", NAMES["currency"]), inputs, output)
 
 
@@ -127,22 +182,27 @@ def _inputs(known: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(part for part in (whole, no_cache, *cached) if part)
 
 
-def _lines(reader: csv.DictReader[str], columns: Columns, path: Path) -> Iterator[InvoiceLine]:
-    for row in reader:
-        where = f"{path}:{reader.line_num}"
-        if not (row.get(columns.date) or "").strip():
-            continue
-        currency = (row.get(columns.currency) or "").strip().lower() if columns.currency else ""
-        if currency not in ("", "usd"):
-            raise InputError(f"the currency is {currency[:12]!r}, not USD", where=where, hint="convert it first")
-        cost = _amount(row.get(columns.cost), where) if columns.cost else None
-        inputs = [_count(row.get(name), where) for name in columns.input]
-        output = _count(row.get(columns.output), where) if columns.output else None
-        if cost is None and output is None and not any(count is not None for count in inputs):
-            continue
-        whole = sum(count or 0 for count in inputs) if columns.input else None
-        model = model_of(row.get(columns.model) or "") if columns.model else ""
-        yield InvoiceLine(_day(row[columns.date].strip(), where), model, cost, whole, output)
+def _line(row: Mapping[str, str], columns: Columns, mark: Mark, where: str) -> InvoiceLine | None:
+    """What a row says; None without a date or an amount."""
+    day = row[columns.date].strip()
+    if not day:
+        return None
+    currency = row[columns.currency].strip() if columns.currency else ""
+    if not is_dollars(currency):
+        raise foreign(currency.lower(), where)
+    cost = number_of(Number(row[columns.cost], where, whole=False), mark) if columns.cost else None
+    inputs = [_count(row[name], mark, where) for name in columns.input]
+    output = _count(row[columns.output], mark, where) if columns.output else None
+    if cost is None and output is None and not any(count is not None for count in inputs):
+        return None
+    whole = sum(count or 0 for count in inputs) if columns.input else None
+    model = model_of(row[columns.model]) if columns.model else ""
+    return InvoiceLine(_day(day, where), model, cost, whole, output)
+
+
+def _count(text: str, mark: Mark, where: str) -> int | None:
+    value = number_of(Number(text, where, whole=True), mark)
+    return None if value is None else int(value)
 
 
 def model_of(text: str) -> str:
@@ -162,40 +222,21 @@ def _simple(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
 
 
-def _amount(text: str | None, where: str) -> Decimal | None:
-    cleaned = _MONEY.sub("", text or "")
-    if not cleaned:
-        return None
-    try:
-        amount = Decimal(cleaned)
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or abs(amount) > Decimal(10) ** 12:
-        raise InputError(f"{(text or '')[:40]!r} isn't an amount of dollars", where=where)
-    return amount
-
-
-def _count(text: str | None, where: str) -> int | None:
-    cleaned = (text or "").strip().replace(",", "").replace("_", "")
-    if not cleaned:
-        return None
-    try:
-        number = Decimal(cleaned)
-        if number.is_finite() and abs(number) < Decimal(10) ** 18:
-            return int(number)
-    except InvalidOperation:
-        pass
-    raise InputError(f"{(text or '')[:40]!r} isn't a number of tokens", where=where)
-
-
 def _day(text: str, where: str) -> str:
     """The day in UTC of a date, a time with its zone, or Unix seconds."""
     try:
-        if re.fullmatch(r"\d{9,10}(\.\d+)?", text):
-            return datetime.fromtimestamp(float(text), UTC).date().isoformat()
-        if len(text) <= 10:
-            return date.fromisoformat(text).isoformat()
-        moment = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
-        return (moment.astimezone(UTC) if moment.tzinfo else moment).date().isoformat()
+        day = _date(text).isoformat()
     except (ValueError, OverflowError, OSError):
         raise InputError(f"{text[:40]!r} isn't a date", where=where, hint="write it as 2026-11-01") from None
+    if not _FIRST <= day <= _LAST:
+        raise InputError(f"{text[:40]!r} is no day that models were called on", where=where)
+    return day
+
+
+def _date(text: str) -> date:
+    if re.fullmatch(r"\d{9,10}(\.\d+)?", text):
+        return datetime.fromtimestamp(float(text), UTC).date()
+    if len(text) <= 10:
+        return date.fromisoformat(text)
+    moment = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
+    return (moment.astimezone(UTC) if moment.tzinfo else moment).date()

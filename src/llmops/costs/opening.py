@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from llmops.types import Call
     from llmops.usage.price_book import PriceBook
 
-NO_CALLS = "no calls yet: llmops eval SUITE logs its own; docs/cost.md says how an app logs its"
+NO_CALLS = (
+    "no calls yet: llmops eval SUITE logs those it sends (extractive and recorded backends send none); "
+    "docs/track.md says how an app logs its"
+)
 
 
 class _NoCalls:
@@ -60,12 +63,11 @@ def open_calls(store: str | Path | None = None) -> Iterator[Calls]:
 
 
 def open_prices(start: Path | None = None) -> PriceBook:
-    """The project's price book: its own prices and servers over those of installed price lists."""
+    """The project's price book: its own prices and servers over those of installed price lists.
+
+    A server whose speed the prices don't state has no price a token.
+    """
     from llmops.config import load_config
     from llmops.connecting import price_book
-    from llmops.usage.rates import Rates
-    from llmops.usage.self_hosting import rates_of
 
-    book = price_book(load_config(start))
-    missing = {name: rates_of(server) for name, server in book.servers.items() if name not in book.server_rates}
-    return book.with_servers({name: Rates(input=one.input, output=one.output) for name, one in missing.items()})
+    return price_book(load_config(start))

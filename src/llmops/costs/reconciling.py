@@ -42,7 +42,8 @@ def reconcile(
     only our calls to it. Raises `InputError` for a file that can't be read, `NotFoundError` without a call log.
     """
     path = Path(invoice)
-    lines = read_invoice(path, columns)
+    read = read_invoice(path, columns)
+    lines = read.lines
     if not lines:
         raise InputError("has no line with an amount", where=str(path))
     with_model = any(line.model for line in lines)
@@ -66,10 +67,11 @@ def reconcile(
         last=last,
         in_dollars=priced,
         lines=tuple(_compared(ours, theirs)),
+        skipped=read.skipped,
     )
 
 
-def _theirs(lines: list[InvoiceLine]) -> dict[Key, _Theirs]:
+def _theirs(lines: Iterable[InvoiceLine]) -> dict[Key, _Theirs]:
     found: dict[Key, _Theirs] = defaultdict(_Theirs)
     for line in lines:
         entry = found[line.day, same_model(line.model)]

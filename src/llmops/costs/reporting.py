@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 from llmops.costs.accepting import accepted_answers, chosen_run
 from llmops.costs.opening import open_calls, open_prices
 from llmops.costs.plotting import plotted
+from llmops.costs.pruned import pruned_of
 from llmops.costs.selecting import Moment, Selection, select
 from llmops.reports.cost_lines import TIMES, CostLine, CostReport, Spender, UnpricedModel, together
+from llmops.types import Usage
+from llmops.usage.prices_yaml import UNKNOWN
 
 if TYPE_CHECKING:
     from llmops.store.call_queries import Calls, Totals
@@ -47,6 +50,7 @@ def report(
     if found is not None:
         chosen = replace(chosen, where={**chosen.where, "run": found.run.id})
     with open_calls(store) as calls:
+        pruned = pruned_of(calls, chosen)
         lines, purposes = _grouped(calls, chosen)
         total = together(lines)
         field, times, series = plotted(calls, chosen, lines, now)
@@ -64,6 +68,7 @@ def report(
             series=series,
             series_by=field,
             made_at=now,
+            pruned=pruned,
         )
 
 
@@ -102,7 +107,7 @@ def lines_of(calls: Calls, chosen: Selection) -> list[CostLine]:
 
 def _grouped(calls: Calls, chosen: Selection) -> tuple[list[CostLine], list[CostLine]]:
     """The lines, and the same by purpose, from one reading of the sums."""
-    by = chosen.by if "purpose" in chosen.by else (*chosen.by, "purpose")
+    by = tuple(dict.fromkeys((*chosen.by, "purpose", "state")))
     groups: dict[tuple[str, ...], list[CostLine]] = defaultdict(list)
     purposes: dict[tuple[str, ...], list[CostLine]] = defaultdict(list)
     for totals in calls.totals(by=by, since=chosen.since, until=chosen.until, where=chosen.where):
@@ -114,7 +119,7 @@ def _grouped(calls: Calls, chosen: Selection) -> tuple[list[CostLine], list[Cost
 
 
 def line_of(totals: Totals, key: tuple[str, ...]) -> CostLine:
-    """The store's totals as a line; calls grouped by purpose are known to be judges' or guards'."""
+    """The store's totals as a line. By purpose, calls are known to be judges' or guards'; by state, to be uncounted."""
     purpose = totals.key.get("purpose")
     known = totals.cost_exact + totals.cost_estimated
     figures: dict[str, Any] = {name: getattr(totals, name) for name in (*_COUNTS, *_TOKENS)}
@@ -124,6 +129,7 @@ def line_of(totals: Totals, key: tuple[str, ...]) -> CostLine:
         estimated=totals.cost_estimated,
         judges=known if purpose == "judge" else 0,
         guards=known if purpose == "guard" else 0,
+        uncounted=totals.unpriced if totals.key.get("state") == "unknown" else 0,
         duration_s=totals.duration_s,
         first_token_s=totals.first_token_s,
         parts=(
@@ -146,20 +152,31 @@ def _dearest(line: CostLine) -> tuple[int, int, tuple[str, ...]]:
 
 def _unpriced(calls: Calls, chosen: Selection) -> tuple[UnpricedModel, ...]:
     """Models whose calls lack a price, with what gives them one. Calls with unknown tokens lack something else."""
-    prices = open_prices()
+    lacking = _lacking(calls, chosen)
+    if not lacking:
+        return ()
     counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     known: set[tuple[str, str]] = set()
-    by = ("provider", "model", "backend", "certainty", "state")
-    for totals in calls.totals(by=by, since=chosen.since, until=chosen.until, where=chosen.where):
-        provider, model, backend, certainty, state = (str(totals.key[name] or "") for name in by)
-        if not totals.unpriced or state == "unknown" or certainty in ("exact", "estimated"):
-            continue
+    prices = open_prices()  # reads the price lists, which takes a while
+    for totals in lacking:
+        provider, model, backend = (str(totals.key[name] or "") for name in ("provider", "model", "backend"))
         counts[provider, model][0] += totals.unpriced
         counts[provider, model][1] += totals.input_tokens + totals.output_tokens
-        if prices.entry(provider, model, backend=backend) is not None:
+        used = Usage(totals.input_tokens, totals.output_tokens, requests=1, certainty="exact")
+        if prices.cost(used, provider=provider, model=model, backend=backend) is not None:
             known.add((provider, model))
     found = [
-        UnpricedModel(*name, requests, tokens, REPRICE if name in known else prices.hint(*name))
+        UnpricedModel(*name, requests, tokens, REPRICE if name in known else prices.hint(name[0] or UNKNOWN, name[1]))
         for name, (requests, tokens) in counts.items()
     ]
     return tuple(sorted(found, key=lambda one: (-one.requests, one.provider, one.model)))
+
+
+def _lacking(calls: Calls, chosen: Selection) -> list[Totals]:
+    """Calls by model and backend that have tokens and no price."""
+    if chosen.where.get("certainty", "unpriced") != "unpriced":
+        return []
+    where = {**chosen.where, "certainty": "unpriced"}
+    by = ("provider", "model", "backend", "state")
+    found = calls.totals(by=by, since=chosen.since, until=chosen.until, where=where)
+    return [totals for totals in found if totals.unpriced and totals.key["state"] != "unknown"]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmops.costs.gpu_time import REPORTED, shared_bills
 from llmops.costs.opening import open_calls, open_prices
 from llmops.costs.selecting import Moment, Selection, instant, select
 from llmops.errors import InputError
 from llmops.types import Call, Cost
+from llmops.usage.open_call import NOT_BILLED, price
 
 if TYPE_CHECKING:
     from llmops.store.call_queries import Calls
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from llmops.usage.price_book import PriceBook
 
 ALL_MODELS = "model"
-REPORTED = "reported"
+_WITHOUT_COST = ("pending", "unsent")
 Rule = Callable[[Call], Cost | None]
 
 
@@ -28,12 +30,14 @@ Rule = Callable[[Call], Cost | None]
 class Repricing:
     """What repricing does, or would do: counts of calls, and nano-dollars before and after of those that change.
 
-    `kept` calls have a cost that no price list knows any more; `reported` ones have the provider's own figure. Both
-    stay as they are.
+    `changed` calls get another amount; `renamed` ones keep theirs, and only where it is from is noted anew. `kept`
+    calls have a cost that no price list knows any more; `reported` ones have the provider's own figure. Both stay as
+    they are.
     """
 
     calls: int = 0
     changed: int = 0
+    renamed: int = 0
     newly_priced: int = 0
     unpriced: int = 0
     kept: int = 0
@@ -53,7 +57,9 @@ class Repricing:
         self.calls += 1
         if cost is None and old is None:
             self.unpriced += 1
-        elif cost != old and cost is not None:
+        elif cost is not None and old is not None and cost.total == old.total:
+            self.renamed += cost != old
+        elif cost is not None:
             self.changed += 1
             self.newly_priced += old is None
             self.before += old.total if old else 0
@@ -69,40 +75,43 @@ def reprice(
     store: str | Path | None = None,
     now: float | None = None,
 ) -> Repricing:
-    """Compute stored costs anew from stored usage and write them.
+    """Compute stored costs anew from stored usage and write them, at once: only `dry_run` leaves them as they are.
 
-    Each call is priced as on its own day, with `as_of` (a date) as on that one. `dry_run` only counts. What budgets
-    have counted doesn't change. Raises `InputError`, `NotFoundError`, `StoreError`.
+    Each call is priced as on its own day, with `as_of` (a date) as on that one. Calls to servers with
+    `method: time_share` get their shares of the hours that are over. What budgets have counted doesn't change. Raises
+    `InputError`, `NotFoundError`, `StoreError`, and `RepricingInterruptedError` on Ctrl-C.
     """
     chosen = select((), since, until, now=now)
     at = None if as_of is None else instant(as_of, "--as-of", time.time() if now is None else now)
     prices = open_prices()
     done = Repricing(revision=prices.revision, written=not dry_run)
-    rule = _counting(done, _rule(prices, at, done))
     with open_calls(store) as calls:
+        moment = time.time() if now is None else now
+        last = min(moment, moment if chosen.until is None else chosen.until)
+        shares = shared_bills(calls, prices.servers, chosen.since, last, prices.revision)
+        rule = _counting(done, _rule(prices, at, done, shares))
         if dry_run:
             for call in calls.rows(since=chosen.since, until=chosen.until):
-                rule(call)
+                if call.outcome not in _WITHOUT_COST:
+                    rule(call)
         else:
-            calls.reprice(rule, since=chosen.since, until=chosen.until)
+            try:
+                calls.reprice(rule, since=chosen.since, until=chosen.until)
+            except KeyboardInterrupt:
+                raise RepricingInterruptedError(done) from None
     return done
 
 
-def _rule(prices: Pricer, at: float | None, done: Repricing) -> Rule:
+def _rule(prices: Pricer, at: float | None, done: Repricing, shares: Mapping[str, Cost]) -> Rule:
     def new_cost(call: Call) -> Cost | None:
-        if call.state in ("pending", "unknown"):
+        source = call.cost.source if call.cost is not None else ""
+        done.reported += source == REPORTED
+        if call.state in ("pending", "unknown") or source in (REPORTED, NOT_BILLED):
             return call.cost
-        if call.cost is not None and call.cost.source == REPORTED:
-            done.reported += 1
-            return call.cost
-        cost = prices.cost(
-            call.usage,
-            provider=call.provider,
-            model=call.model_served or call.model_asked,
-            backend=call.backend,
-            at=call.started_at if at is None else at,
-            service_tier=call.service_tier,
-        )
+        if call.id in shares:
+            return shares[call.id]
+        asked = call if at is None else replace(call, started_at=at)
+        cost = price(prices, asked, call.usage, call.model_served, call.service_tier)
         if cost is None and call.cost is not None:
             done.kept += 1
             return call.cost
@@ -118,6 +127,14 @@ def _counting(done: Repricing, rule: Rule) -> Rule:
         return cost
 
     return counted
+
+
+class RepricingInterruptedError(KeyboardInterrupt):
+    """Ctrl-C while costs were written: of the calls in `done`, all but the last thousands are. Repeating it is safe."""
+
+    def __init__(self, done: Repricing) -> None:
+        super().__init__()
+        self.done = done
 
 
 @dataclass
@@ -198,7 +215,8 @@ def what_if(
 def _chosen_calls(calls: Calls, chosen: Selection, old: str) -> Iterator[Call]:
     for call in calls.rows(since=chosen.since, until=chosen.until, where=chosen.where):
         is_of = old == ALL_MODELS or old in (call.model_served, call.model_asked)
-        if is_of and call.outcome not in ("pending", "unsent"):
+        billed = call.cost is None or call.cost.source != NOT_BILLED
+        if is_of and billed and call.outcome not in _WITHOUT_COST:
             yield call
 
 

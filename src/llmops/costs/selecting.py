@@ -50,7 +50,9 @@ def select(
     now = time.time() if now is None else now
     began = _moment(since, "--since", now, end=False)
     ended = _moment(until, "--until", now, end=True)
-    if began is not None and (ended if ended is not None else now) <= began:
+    if began is not None and ended is None and now <= began:
+        raise InputError(f"the window is empty: --since {str(since)[:60]} is yet to come", hint=HOW_TO_WRITE_TIMES)
+    if began is not None and ended is not None and ended <= began:
         raise InputError(
             "the window is empty: it begins after it ends", hint=f"look at --since {since} and --until {until}"
         )
@@ -62,6 +64,8 @@ def _names(by: str | Sequence[str]) -> tuple[str, ...]:
     found = [name.strip() for word in words for name in str(word).split(",") if name.strip()]
     for name in found:
         check_name(name, "--by")
+    if words and not found:
+        raise InputError("--by names no field", hint=f"one or more of {', '.join(BY[:9])} and others")
     return tuple(dict.fromkeys(found))
 
 
@@ -97,7 +101,7 @@ def _conditions(where: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
 
 
 def _moment(given: Moment, flag: str, now: float, *, end: bool) -> float | None:
-    if given is None or given == "":
+    if given is None:
         return None
     seconds = _seconds(given, flag, now, end=end)
     if not 0 <= seconds < _LAST:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from llmops.costs.reporting import lines_of
 from llmops.costs.selecting import Moment, select
 from llmops.errors import BackendError, InputError, NotFoundError, did_you_mean
 from llmops.reports.cost_lines import CostLine
+from llmops.usage.money import NANOS
 
 if TYPE_CHECKING:
+    from llmops.store.call_queries import Calls
     from llmops.usage.self_hosting import ServerRates, WindowCost
     from llmops.usage.server_metrics import ServerSnapshot
 
@@ -25,9 +28,12 @@ if TYPE_CHECKING:
 class ServerCost:
     """A server of one's own. Money is in nano-dollars, rates in dollars per million tokens.
 
-    `rates` are those its calls are priced with. `logged` are the calls in the log in the window asked for, and `paid`
-    what the server cost in it, by its price an hour. `measured` is what its own counters say since it started, None
-    without a scrape; `problem` says why there is none.
+    `rates` are those its calls are priced with. `logged` are the calls in the log in the window: it begins at `since`
+    (Unix time), which is the first call's in the log when the time asked for is earlier (`from_first`), and lasts
+    `hours`. `paid` is what the server cost in it, by its price an hour, and `usage` the part of it in which the server
+    was busy, by logged tokens over those it can make. All three are None without a call, `usage` also where its speed
+    isn't known. `measured` is what its own counters say since it started, None without a scrape; `problem` says why
+    there is none.
     """
 
     name: str
@@ -36,13 +42,16 @@ class ServerCost:
     logged: CostLine
     hours: float | None
     paid: int | None
+    usage: int | None = None
+    since: float | None = None
+    from_first: bool = False
     measured: WindowCost | None = None
     problem: str = ""
 
     @property
     def idle(self) -> int | None:
-        """Nano-dollars paid that no logged call stands for; below 0 when the rates assume too little work."""
-        return None if self.paid is None else self.paid - (self.logged.cost or 0)
+        """Nano-dollars paid while the server was not busy with logged calls: `paid` less `usage`."""
+        return None if self.paid is None or self.usage is None else self.paid - self.usage
 
 
 def servers(
@@ -56,15 +65,14 @@ def servers(
 ) -> list[ServerCost]:
     """Every server under `servers:` of the project's prices, or those named.
 
-    `scrape` reads the counters of each vLLM server whose backend has a `base_url`; a server that can't be reached is
-    shown with the reason. Raises `InputError` when the project prices no server.
+    The window of each begins with its first call in the log at the earliest: since when it was paid for before, nobody
+    says. `scrape` reads the counters of each vLLM server whose backend has a `base_url`; a server that can't be reached
+    is shown with the reason. Raises `NotFoundError` for a name that isn't there, `InputError` for a server that the
+    prices describe wrongly.
     """
-    from llmops.usage.self_hosting import dollars_per_second, rates_of
+    from llmops.usage.self_hosting import dollars_per_second
 
     known = open_prices().servers
-    if not known:
-        hint = "servers: {local: {gpu_per_hour: 2.50, gpus: 1, tokens_per_second: 2500, utilisation: 0.4}}"
-        raise InputError("the project's prices name no server", hint=f"add {hint}")
     for name in names:
         if name not in known:
             raise NotFoundError(f"no server is called {name[:60]!r}", hint=did_you_mean(name, known))
@@ -72,38 +80,92 @@ def servers(
     chosen = select(("backend",), since, until, now=now)
     with open_calls(store) as calls:
         lines = {line.key[0]: line for line in lines_of(calls, chosen)}
-    hours = None if chosen.since is None else (min(chosen.until or now, now) - chosen.since) / 3600
+        firsts = {name: _first_call(calls, name) for name in names or tuple(known)}
+    end = min(chosen.until or now, now)
     found = []
-    for name in names or tuple(known):
+    for name, first in firsts.items():
         per_second = dollars_per_second(known[name])
-        paid = None if hours is None else round(per_second * Decimal(repr(hours)) * 3600 * 10**9)
-        cost = ServerCost(
-            name=name,
-            per_hour=per_second * 3600,
-            rates=rates_of(known[name], where=f"servers: {name}"),
-            logged=lines.get(name, CostLine((name,))),
-            hours=hours,
-            paid=paid,
+        begin = first if first is None or chosen.since is None else max(first, chosen.since)
+        seconds = None if begin is None or begin >= end else Decimal(repr(end - begin))
+        paid = None if seconds is None else round(per_second * seconds * NANOS)
+        logged = lines.get(name, CostLine((name,)))
+        measured, problem = _scraped(name, known[name]) if scrape else (None, "")
+        found.append(
+            ServerCost(
+                name=name,
+                per_hour=per_second * 3600,
+                rates=_rates(name, known[name], measured),
+                logged=logged,
+                hours=None if seconds is None else float(seconds) / 3600,
+                paid=paid,
+                usage=None if paid is None or seconds is None else _usage(known[name], logged, paid, seconds),
+                since=None if seconds is None else begin,
+                from_first=seconds is not None and begin == first,
+                measured=measured,
+                problem=problem,
+            )
         )
-        found.append(_scraped(cost, known[name]) if scrape else cost)
     return found
 
 
-def _scraped(cost: ServerCost, server: Mapping[str, Any]) -> ServerCost:
+def _rates(name: str, server: Mapping[str, Any], measured: WindowCost | None) -> ServerRates:
+    """Those in the settings; for a server whose speed they don't state, those that its counters show."""
+    from llmops.usage.self_hosting import rates_of
+
+    try:
+        return rates_of(server, where=f"servers: {name}")
+    except InputError:
+        if measured is None or measured.allocation_rates is None:
+            raise
+        return measured.allocation_rates
+
+
+def _first_call(calls: Calls, name: str) -> float | None:
+    """When the first call to a server began; to the hour, when it was pruned."""
+    where = {"backend": name}
+    hours = [str(one.key["hour"]) for one in calls.totals(by=("hour",), since=None, until=None, where=where)]
+    if not hours:
+        return None
+    earliest = datetime.strptime(min(hours)[:13], "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()
+    for call in calls.rows(where=where, limit=1):
+        return call.started_at if call.started_at // 3600 == earliest // 3600 else earliest
+    return earliest
+
+
+def _usage(server: Mapping[str, Any], logged: CostLine, paid: int, seconds: Decimal) -> int | None:
+    """Nano-dollars of the time in which a server was busy: tokens made over tokens possible, at most all of it."""
+    from llmops.usage.self_hosting import OUTPUT_INPUT_RATIO
+
+    speeds = [server.get(name) for name in ("tokens_per_second", "input_tokens_per_second", "output_tokens_per_second")]
+    together, read, written = (Decimal(str(speed)) if speed else None for speed in speeds)
+    if together is not None:
+        busy = logged.total_tokens / (together * seconds)
+    elif read is not None and written is not None:  # both at once, at full load
+        ratio = Decimal(str(server.get("output_input_ratio") or OUTPUT_INPUT_RATIO))
+        ratio = Decimal(1) if server.get("method", "flat") == "flat" else ratio
+        made = logged.input_tokens / ratio + logged.output_tokens
+        busy = made / ((read / ratio + written) * seconds)
+    else:
+        return None
+    return min(paid, round(paid * busy))
+
+
+def _scraped(name: str, server: Mapping[str, Any]) -> tuple[WindowCost | None, str]:
+    """What a server's own counters say since it started, or the reason why they don't."""
     from llmops.config import load_config
     from llmops.usage.self_hosting import window_cost
     from llmops.usage.server_metrics import scrape
 
-    url = base_url(load_config().backends.get(cost.name))
+    url = base_url(load_config().backends.get(name))
     if not url:
-        return replace(cost, problem=f"no backend {cost.name} with a base_url in llmops.yaml")
+        return None, f"no backend {name} with a base_url in llmops.yaml"
     try:
         after = asyncio.run(scrape(url))
         if after.started_at is None:
-            return replace(cost, problem="its metrics don't say when it started")
-        return replace(cost, measured=window_cost(_start(after), after, server))
+            return None, "its metrics don't say when it started"
+        return window_cost(_start(after), after, server), ""
     except (BackendError, InputError) as error:
-        return replace(cost, problem=str(error))
+        return None, str(error)
 
 
 def _start(after: ServerSnapshot) -> ServerSnapshot:

@@ -20,6 +20,9 @@ def metered(output: Output, meter: Meter, elapsed: float) -> Output:
     usage = output.usage
     if not usage.requests and not usage.total_tokens:
         usage = meter.usage
+    elif usage.cost is None and not usage.unpriced:  # it counts its own tokens, and we know what they cost
+        known = meter.usage
+        usage = replace(usage, cost=known.cost, unpriced=known.unpriced, estimated_cost=known.estimated_cost)
     cached = output.cached or (meter.requests > 0 and meter.cached == meter.requests)
     return replace(output, latency_s=latency, usage=usage, cached=cached)
 

@@ -195,10 +195,10 @@ def _measure(gate: Gate, aggregate: Aggregate, variant: str) -> tuple[float | No
     if gate.name == "tokens_per_case":
         return _mean(aggregate.tokens(variant, **scope), cases, "no usage is known")
     if gate.name == "cost_per_case":
-        costs = aggregate.costs(variant, **scope)
-        if len(costs) < cases:  # what has no price is not free
-            return None, f"{cases - len(costs)} of {cases} cases have no price; see llmops cost report"
-        return _mean(costs, cases, "no price is known")
+        unpriced = aggregate.unpriced(variant, **scope)
+        if unpriced:  # what has no price is not free
+            return None, f"{unpriced:,} answers to {cases:,} cases have no price; see llmops cost report"
+        return _mean(aggregate.costs(variant, **scope), cases, "no price is known")
     values = aggregate.latencies(variant, **scope)
     if not len(values) or gate.name == "latency_mean":
         return _mean(values, cases, "no latency was measured")

@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from llmops.errors import BudgetExceededError
+from llmops.errors import BackendError, BackendTimeoutError, BudgetExceededError
+from llmops.types import Usage
 from llmops.usage.money import dollars
 
 
@@ -97,6 +99,29 @@ class Pace:
     def correct(self, units: float) -> None:
         """Add units used beyond what was booked (or give back, when negative)."""
         self._next += units * self._seconds_per_unit
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """Tokens and nano-dollars that a request may take at worst, or took."""
+
+    tokens: int = 0
+    cost: int = 0
+
+
+def used_by(usage: Usage, worst: Worst) -> Worst:
+    """What an answer took; what nobody knows counts as the worst case."""
+    tokens = worst.tokens if usage.certainty == "unknown" else usage.total_tokens
+    cost = worst.cost if usage.cost is None or usage.unpriced else usage.cost
+    return Worst(tokens, cost)
+
+
+def used_by_failure(error: BackendError, worst: Worst) -> Worst:
+    """What a request took that failed: nothing when it never left or was refused; what nobody knows, the worst case."""
+    usage: Usage | None = getattr(error, "usage", None)
+    if usage is None:  # nobody kept track
+        return worst if isinstance(error, BackendTimeoutError) else Worst()
+    return used_by(usage, worst) if usage.requests else Worst()
 
 
 class Budget:

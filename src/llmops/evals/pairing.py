@@ -16,6 +16,8 @@ from llmops.types import MetricInfo, MetricKind
 
 LARGEST = 1e120  # of a score: squares of differences are summed
 
+COST = "cost_per_case"
+
 
 def paired(
     aggregate: Aggregate,
@@ -37,7 +39,8 @@ def paired(
     if is_measure(aggregate, baseline, info.name):  # failed answers have no time: what is left may be the quick ones
         a, b = (_measured(aggregate, name, info.name) for name in (baseline, candidate))
         pairs = _pairs(aggregate, ids, a, b, _places(aggregate, ~np.isnan(a) & ~np.isnan(b)))
-        return replace(pairs, failed_a=failed_a, failed_b=failed_b)
+        lacking = [_unpriced(side, ran, v) if info.name == COST else 0 for side, v in zip(sides, (a, b), strict=True)]
+        return replace(pairs, failed_a=failed_a, failed_b=failed_b, unscored_a=lacking[0], unscored_b=lacking[1])
     worst = _worst(info, sides, kind)
     a, b = (side.values(worst) for side in sides)
     scored = ran & ~np.isnan(a) & ~np.isnan(b)
@@ -151,11 +154,19 @@ def _measured(aggregate: Aggregate, variant: str, name: str) -> Numbers:
     columns, size = aggregate.columns(variant), aggregate.total_cases
     taken = {
         "tokens_per_case": (columns.tokens, columns.counted),
-        "cost_per_case": (columns.dollars, columns.priced),
+        COST: (columns.dollars, columns.priced),
     }.get(name, (columns.seconds, columns.timed))
     sums, counts = (_full(column, size) for column in taken)
+    known = counts > 0
+    if name == COST:  # an answer without a price may be the dear one
+        known &= counts >= _full(columns.trials, size) - _full(columns.errors, size)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(counts > 0, sums / counts, np.nan)
+        return np.where(known, sums / counts, np.nan)
+
+
+def _unpriced(side: _Side, ran: Any, values: Numbers) -> int:
+    """Cases that were answered and have no cost."""
+    return int(np.count_nonzero(ran & (side.trials > side.errors) & np.isnan(values)))
 
 
 def cases_of(aggregate: Aggregate, baseline: str, candidate: str) -> tuple[int, tuple[str, ...], tuple[str, ...]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
 
-from llmops.attribution import ATTRIBUTION
+from llmops.attribution import ATTRIBUTION, COUNTER
 from llmops.errors import BackendError, BudgetExceededError, DatasetError, LlmopsError, PromptError
 from llmops.evals.answering import explained, failure_of, metered, was_cancelled
 from llmops.evals.scoring import score_sample
@@ -216,6 +216,7 @@ class Runner:
                 if self._is_over():  # a pipeline may have swallowed the cancellation
                     return
                 ATTRIBUTION.set(judging)
+                COUNTER.set(None)
                 scores = await score_sample(self.plan.metrics, Sample(trial.case, output))
                 self._record(Result(entrant.name, trial.case, output, trial.repeat, scores), position, take)
             except BudgetExceededError as error:
@@ -241,6 +242,7 @@ class Runner:
     async def _answer(self, entrant: Entrant, trial: Trial, sender: Sender | None) -> Output:
         meter = Meter(f"{self.plan.suite}/{entrant.name}/{trial.case.id}", trial.repeat)
         METER.set(meter)
+        COUNTER.set(meter.count)
         began = time.perf_counter()
         try:
             if sender is None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from llmops.attribution import ATTEMPT, Attempt
 from llmops.errors import BackendError, BackendTimeoutError, BudgetExceededError, LlmopsError, RateLimitedError
@@ -21,6 +23,7 @@ T = TypeVar("T")
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 60.0
 LONGEST_RETRY_AFTER_S = 300.0
+_END = object()
 GIVE_UP_AFTER = 32  # requests given up on in a row: a server that is down isn't worth the pauses, until one succeeds
 
 
@@ -38,13 +41,22 @@ class Meter:
     stopped: BudgetExceededError | None = None
     _waits: int = 0
     _since: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, completion: Completion) -> None:
-        self.requests += 1
-        self.usage = self.usage + completion.usage
-        if completion.cached:
-            self.cached += 1
-            self.replayed_s += completion.latency_s or 0.0
+        """An answer of a backend that the runner handed out."""
+        with self._lock:
+            self.requests += 1
+            self.usage = self.usage + completion.usage
+            if completion.cached:
+                self.cached += 1
+                self.replayed_s += completion.latency_s or 0.0
+
+    def count(self, usage: Usage) -> None:
+        """What an answered call used that the pipeline made by itself, with `llmops.connect` or a tracked client."""
+        with self._lock:
+            self.requests += 1
+            self.usage = self.usage + usage
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -109,28 +121,58 @@ class Sender:
                 await asyncio.sleep(pause_s(number, error))
         raise AssertionError("unreachable")
 
+    async def stream(self, parts: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """The parts of a stream as they come: under the same limits, but not tried again.
+
+        The time that whoever reads them takes in between doesn't count. Raises what `parts` raises.
+        """
+        with contextlib.ExitStack() as stack:
+            await self._admit(0)
+            stack.callback(self._concurrency.release)
+            sent_at, left = time.monotonic(), self.limits.timeout_s
+            async with contextlib.aclosing(parts):
+                while True:
+                    began = time.monotonic()
+                    part: Any = await self._within(lambda: anext(parts, _END), 1, left, sent_at)
+                    if part is _END:
+                        self._succeeded()
+                        return
+                    left = None if left is None else left - (time.monotonic() - began)
+                    yield part
+
     async def _attempt(self, attempt: Callable[[], Awaitable[T]], number: int) -> T | LlmopsError:
         """What came of one attempt: its result, or the backend's error."""
-        sent_at = time.monotonic()
-        longest = self.limits.timeout_s
-        token = ATTEMPT.set(Attempt(number, None if longest is None else sent_at + longest))
         try:
-            async with asyncio.timeout(self.limits.timeout_s) as limit:
-                result = await attempt()
-            self._concurrency.succeeded()
-            self._failures = 0
+            result = await self._within(attempt, number, self.limits.timeout_s, time.monotonic())
+            self._succeeded()
             return result
+        except BackendError as error:
+            return error
+        finally:
+            self._concurrency.release()
+
+    async def _within(self, work: Callable[[], Awaitable[T]], number: int, left: float | None, sent_at: float) -> T:
+        """The result of `work`. Raises `BackendTimeoutError` after `left` seconds."""
+        outer, deadline = ATTEMPT.get(), None if left is None else time.monotonic() + left
+        if outer is not None and outer.deadline is not None:  # whoever sends inside of a trial has no more time than it
+            deadline = min(outer.deadline, deadline) if deadline is not None else outer.deadline
+        token = ATTEMPT.set(Attempt(number, deadline))
+        try:
+            async with asyncio.timeout(left) as limit:
+                return await work()
         except TimeoutError:
             if not limit.expired():  # the pipeline's own
                 raise
-            return BackendTimeoutError(f"no answer within {self.limits.timeout_s:g} s")
-        except BackendError as error:
-            if isinstance(error, RateLimitedError):
-                self._concurrency.pushed_back(sent_at, _capped(error.retry_after_s))
-            return error
+            raise BackendTimeoutError(f"no answer within {self.limits.timeout_s:g} s") from None
+        except RateLimitedError as error:
+            self._concurrency.pushed_back(sent_at, _capped(error.retry_after_s))
+            raise
         finally:
             ATTEMPT.reset(token)
-            self._concurrency.release()
+
+    def _succeeded(self) -> None:
+        self._concurrency.succeeded()
+        self._failures = 0
 
     def correct(self, tokens: int) -> None:
         """Book tokens used beyond the estimate."""

@@ -6,20 +6,20 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
+from llmops.attribution import COUNTER
 from llmops.errors import (
     BackendError,
-    BackendTimeoutError,
     BudgetExceededError,
     InputError,
     LlmopsError,
     NotRecordedError,
 )
-from llmops.evals.limits import Budget
+from llmops.evals.limits import Budget, Worst, used_by, used_by_failure
 from llmops.evals.sender import METER, Meter, Sender
-from llmops.types import Backend, Completion, Request, Usage
+from llmops.types import Backend, Completion, Request
 from llmops.usage.bounds import output_tokens_bound, prompt_tokens_bound
 from llmops.usage.budgets import BudgetRefusedError
 
@@ -122,8 +122,7 @@ class SentBackend:
             return await self._join(flight, request, meter)
         found = self.cache.get(key)
         if found is not None:
-            priced = getattr(self.backend, "priced", None)
-            return found if priced is None else priced(found)
+            return _priced(found, request, self.backend)
         if getattr(self.cache, "complete", False):
             raise NotRecordedError("no answer was recorded for this request", hint="record it with --record")
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
@@ -196,7 +195,11 @@ class SentBackend:
     async def _timed(self, request: Request) -> Completion:
         """The completion with its latency, which a cached answer keeps."""
         began = time.perf_counter()
-        completion = await self.backend.complete(request)
+        token = COUNTER.set(None)  # the meter is told of the answer itself
+        try:
+            completion = await self.backend.complete(request)
+        finally:
+            COUNTER.reset(token)
         if completion.latency_s is None:
             completion = replace(completion, latency_s=time.perf_counter() - began)
         return completion
@@ -205,12 +208,10 @@ class SentBackend:
         used, sent = worst, True  # an attempt cut off in the middle may be billed in full
         try:
             completion = await self._timed(request)
-            used = _used(completion.usage, worst)
+            used = used_by(completion.usage, worst)
             return completion
-        except BackendTimeoutError:
-            raise
-        except BackendError:
-            used = Worst()
+        except BackendError as error:
+            used = used_by_failure(error, worst)
             raise
         except BudgetExceededError:  # a budget of the project, before anything was sent
             sent = False
@@ -259,19 +260,14 @@ class SentBackend:
         return Worst(sum(len(text.encode("utf-8", "replace")) for text in texts), cost)
 
 
-@dataclass(frozen=True, slots=True)
-class Worst:
-    """Tokens and nano-dollars that a request may take at worst, or took."""
-
-    tokens: int = 0
-    cost: int = 0
-
-
-def _used(usage: Usage, worst: Worst) -> Worst:
-    """What an answer took; what nobody knows counts as the worst case."""
-    tokens = worst.tokens if usage.certainty == "unknown" else usage.total_tokens
-    cost = worst.cost if usage.cost is None or usage.unpriced else usage.cost
-    return Worst(tokens, cost)
+def _priced(completion: Completion, request: Request, backend: Any) -> Completion:
+    """A kept answer with what it would cost now, from whichever backend of a fallback gave it."""
+    several = getattr(backend, "backends", None)
+    if several is not None:
+        backend = next((one for one in several if getattr(one, "name", "") == completion.backend), None)
+    priced = getattr(backend, "priced", None)
+    found: Completion = completion if priced is None else priced(completion, request)
+    return found
 
 
 def _stopping(meter: Meter | None, error: BudgetExceededError) -> BudgetExceededError:

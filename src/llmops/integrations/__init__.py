@@ -18,7 +18,7 @@ def which_tracker(given: Tracker | None) -> Callable[[], Tracker]:
         if given is not None:
             return given
         tracker = found.get(os.getpid())
-        if tracker is None:
+        if tracker is None or tracker.is_closed:
             from llmops.connecting import project_tracker
 
             tracker = found[os.getpid()] = project_tracker()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     CallLogger: Any
 
+_EMBEDS = ("embedding", "aembedding")  # they write nothing: a budget sets nothing aside for an answer
 _OPENED_EARLY = ("acompletion", "atext_completion", "aembedding")
 _COSTS_TOKENS = (*_OPENED_EARLY, "completion", "text_completion", "embedding", "responses", "aresponses",
                  "anthropic_messages", "generate_content", "agenerate_content")  # fmt: skip
@@ -212,6 +213,8 @@ class Hooks:
         """A call's row; litellm sends the request whatever happens here, so it had better be there."""
         tracker = self._tracker()
         parameters = kwargs.get("optional_params") or {}
+        if kwargs.get("call_type") in _EMBEDS:
+            parameters = {**parameters, "max_tokens": 0}
         said = messages_of(messages)
         known: dict[str, Any] = {
             "model": str(kwargs.get("model") or ""),

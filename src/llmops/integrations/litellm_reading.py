@@ -16,6 +16,8 @@ from llmops.usage.providers import provider_name
 from llmops.usage.tracker import OpenCall
 
 _NOT_PARAMETERS = ("extra_body", "stream", "stream_options")
+_BOUNDING = ("max_tokens", "max_completion_tokens", "n", "best_of", "service_tier", "tools", "functions", "response_format")  # fmt: skip  # noqa: E501
+"""What a budget's worst case follows from, beside the messages."""
 
 
 def early(kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +34,9 @@ def early(kwargs: Mapping[str, Any]) -> dict[str, Any]:
         model, kind, _, url = get_llm_provider(name, kwargs.get("custom_llm_provider"), url)
     said = messages_of(kwargs.get("messages") or kwargs.get("input") or kwargs.get("prompt"))
     provider, address = server_of(str(url or ""), provider_name(kind))
-    parameters = {n: kwargs[n] for n in ("max_tokens", "max_completion_tokens", "n", "service_tier") if n in kwargs}
+    parameters = {name: kwargs[name] for name in _BOUNDING if name in kwargs}
+    if "input" in kwargs:  # an embedding writes nothing: a budget sets nothing aside for an answer
+        parameters["max_tokens"] = 0
     return {
         "model": model,
         "provider": provider,
@@ -54,8 +58,16 @@ def server(kwargs: Mapping[str, Any]) -> tuple[str, str]:
 
 def messages_of(given: Any) -> tuple[Message, ...]:
     listed = given if isinstance(given, (list, tuple)) else [given]
-    said = [item if isinstance(item, Mapping) else {"role": "user", "content": item} for item in listed]
+    if listed and all(type(item) is int for item in listed):  # one text, as token ids
+        listed = [listed]
+    said = [item if isinstance(item, Mapping) else {"role": "user", "content": _as_text(item)} for item in listed]
     return tuple(message for message in said if message.get("content") is not None)
+
+
+def _as_text(item: Any) -> Any:
+    """Token ids as text of no fewer bytes than tokens, which a budget counts on; anything else as it is."""
+    ids = isinstance(item, (list, tuple)) and all(type(one) is int for one in item)
+    return " ".join(map(str, item)) if ids else item
 
 
 def succeeded(call: OpenCall, kwargs: Mapping[str, Any], response: Any) -> None:

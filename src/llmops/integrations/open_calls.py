@@ -111,6 +111,8 @@ def labelled(metadata: Any, tags: Collection[str]) -> Iterator[None]:
     """
     given = metadata if isinstance(metadata, Mapping) else {}
     known: dict[str, Any] = {name: _text(given[name]) for name in OWN_NAMES if _text(given.get(name))}
+    if _text(given.get("run")) and not ATTRIBUTION.get().run:  # inside of an evaluation, its run is meant
+        known["run"] = _text(given["run"])
     own = {name: _text(given[name]) for name in tags if _text(given.get(name))}
     if own:
         known["tags"] = tuple(sorted({**dict(ATTRIBUTION.get().tags), **own}.items()))

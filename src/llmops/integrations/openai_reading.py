@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmops.backends.server_events import EventParser
@@ -39,6 +39,8 @@ class Asked:
         if not isinstance(data, Mapping):
             return cls(Request(()))
         parameters = {name: value for name, value in data.items() if name not in _NOT_PARAMETERS}
+        if isinstance(data.get("prompt"), Mapping):  # a prompt that the server keeps
+            parameters["prompt"] = data["prompt"]
         tools = tuple(tool for tool in _listed(data.get("tools")) if isinstance(tool, Mapping))
         model = data.get("model")
         options = data.get("stream_options")
@@ -47,6 +49,11 @@ class Asked:
             stream=data.get("stream") is True,
             asks_usage=isinstance(options, Mapping) and "include_usage" in options,
         )
+
+    def without_answer(self) -> Asked:
+        """The same for a model that writes nothing: a budget sets nothing aside for an answer."""
+        parameters = {**self.request.parameters, "max_tokens": 0}
+        return replace(self, request=replace(self.request, parameters=parameters))
 
 
 class Answered:
@@ -187,9 +194,12 @@ def _messages(data: Mapping[str, Any]) -> tuple[Message, ...]:
     if isinstance(data.get("instructions"), str):
         said.append({"role": "system", "content": data["instructions"]})
     given = data.get("input", data.get("prompt"))
-    for item in given if isinstance(given, list) else [given]:
+    items = given if isinstance(given, list) else [given]
+    for item in [items] if items and all(type(item) is int for item in items) else items:
         if isinstance(item, str):
             said.append({"role": "user", "content": item})
+        elif isinstance(item, list):  # a text's token ids: as text no fewer bytes than tokens, which a budget counts on
+            said.append({"role": "user", "content": " ".join(map(str, item))})
         elif isinstance(item, Mapping):
             said.append(item if "content" in item else {"role": "user", "content": "".join(_texts(item))})
     return tuple(said)

@@ -40,6 +40,8 @@ class Settings:
         except Exception:  # an upload that is streamed has no content yet
             body = b""
         asked = Asked.read(body)
+        if path.endswith("/embeddings"):
+            asked = asked.without_answer()
         address = request.url.host if request.url.port is None else f"{request.url.host}:{request.url.port}"
         tries = request.headers.get("x-stainless-retry-count", "")
         return asked, {

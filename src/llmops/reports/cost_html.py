@@ -14,7 +14,9 @@ from llmops.reports.cost_words import (
     doubts,
     in_column,
     money,
+    pruned_words,
     short_tokens,
+    shown_first,
     span_of,
     title_of,
     unpriced_line,
@@ -74,8 +76,8 @@ def _title(report: CostReport) -> str:
 
 def _amount(total: CostLine) -> str:
     if total.cost is None:
-        return f"{plural(total.requests, 'request')} without a price" if total.requests else "No calls"
-    more = f" <small>and {plural(total.unpriced, 'request')} without a price</small>" if total.unpriced else ""
+        return f"{plural(total.requests, 'request')} without a known cost" if total.requests else "No calls"
+    more = f" <small>and {plural(total.unpriced, 'request')} without a known cost</small>" if total.unpriced else ""
     return f"{safe(money(total.cost))}{more}"
 
 
@@ -89,11 +91,11 @@ def _sections(report: CostReport) -> Iterator[str]:
     if report.accepted:
         yield f"<section><h2>Cost of an accepted answer</h2>\n{_accepted(report)}</section>\n"
     heading = safe(", ".join(title_of(name).lower() for name in report.by), 120)
-    yield f"<section><h2>By {heading}</h2>\n{_table(report, report.by, report.lines)}</section>\n"
+    yield f"<section><h2>By {heading}</h2>\n{_table(report)}</section>\n"
     yield "<div class=pair-of>\n"
     yield f"<section><h2>By purpose</h2>\n{_purposes(report)}</section>\n"
     yield f"<section><h2>By class of token</h2>\n{_classes(total)}</section>\n</div>\n"
-    if any(doubts(total)):
+    if report.pruned.requests or any(doubts(total)):
         yield f"<section><h2>What the sums can't tell</h2>\n{_doubts(report)}</section>\n"
 
 
@@ -134,13 +136,15 @@ def _split(total: CostLine) -> str:
     words = "".join(
         f'<li><i class="swatch {look}"></i>{name}<b>{safe(money(amount))}</b></li>' for look, name, amount in parts
     )
-    if total.unpriced:
-        words += f"<li class=lacking>No price<b>{plural(total.unpriced, 'request')}</b></li>"
+    for name, count in (("No price", total.no_price), ("Unknown tokens", total.uncounted)):
+        if count:
+            words += f"<li class=lacking>{name}<b>{plural(count, 'request')}</b></li>"
     shown = f"<div class=sure>{bar}</div>" if cost else ""
     return f"{shown}<ul class=legend>{words}</ul>"
 
 
-def _table(report: CostReport, by: Sequence[str], lines: Sequence[CostLine]) -> str:
+def _table(report: CostReport) -> str:
+    by, lines = report.by, report.lines
     if not lines:
         return "<p class=quiet>No calls.</p>\n"
     whole, total = report.total.cost or 0, report.total
@@ -149,14 +153,14 @@ def _table(report: CostReport, by: Sequence[str], lines: Sequence[CostLine]) -> 
     heads = "".join(f"<th scope=col class=also>{safe(title_of(name), 40)}</th>" for name in by)
     heads += "".join(f"<th scope=col>{name}</th>" for name in names)
     rows = []
-    for line in lines[:MOST_ROWS]:
+    shown, hidden = shown_first(report, MOST_ROWS)
+    for line in shown:
         first, *others = (safe(value_of(value), 80) for value in line.key)
         cells = f"<th scope=row>{first}</th>" + "".join(f"<td class=also>{text}</td>" for text in others)
         cells += _cost_cell(line, whole)
         cells += "".join(_figure(name, cell(line)) for name, cell in columns)
         rows.append(f"<tr>{cells}</tr>\n")
-    hidden = len(lines) - MOST_ROWS
-    more = f"<p class=quiet>{plural(hidden, 'more line')}, each cheaper.</p>\n" if hidden > 0 else ""
+    more = f"<p class=quiet>{hidden}.</p>\n" if hidden else ""
     return (
         '<div class=scroll tabindex=0 role=region aria-label="Costs"><table class=costs>\n'
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody></table></div>\n{more}"
@@ -172,8 +176,10 @@ def _columns(total: CostLine, lines: Sequence[CostLine]) -> Iterator[tuple[str, 
     """Figures beside the cost; those that nobody has are left out."""
     top, dearest = total.checking, max((line.per_thousand or 0 for line in lines), default=0)
     yield "Requests", lambda line: f"{line.requests:,}"
-    if total.unpriced:
-        yield "No price", lambda line: f"{line.unpriced:,}" if line.unpriced else MISSING
+    if total.no_price:
+        yield "No price", lambda line: f"{line.no_price:,}" if line.no_price else MISSING
+    if total.uncounted:
+        yield "Unknown", lambda line: f"{line.uncounted:,}" if line.uncounted else MISSING
     yield "Per 1,000", lambda line: in_column(line.per_thousand, dearest)
     if total.checking:
         yield "Judges, guards", lambda line: in_column(line.checking, top) if line.checking else MISSING
@@ -186,7 +192,8 @@ def _columns(total: CostLine, lines: Sequence[CostLine]) -> Iterator[tuple[str, 
 
 def _cost_cell(line: CostLine, whole: int) -> str:
     if line.cost is None:
-        return '<td class="cost lacking" data-label="Cost">no price</td>'
+        lacking = "no price" if line.no_price or not line.uncounted else "unknown"
+        return f'<td class="cost lacking" data-label="Cost">{lacking}</td>'
     estimated = f"<small>{safe(in_column(line.estimated, whole))} estimated</small>" if line.estimated else ""
     return f'<td class=cost data-label="Cost">{_amount_bar(line.cost, whole)}{estimated}</td>'
 
@@ -255,7 +262,7 @@ def _accepted(report: CostReport) -> str:
 
 
 def _doubts(report: CostReport) -> str:
-    said = "".join(f"<li>{safe(text)}</li>" for text in doubts(report.total))
+    said = "".join(f"<li>{safe(text)}</li>" for text in (pruned_words(report.pruned), *doubts(report.total)) if text)
     models = "".join(
         f"<li><b>{safe(unpriced_line(model))}</b><pre>{safe(model.hint, 400)}</pre></li>" for model in report.unpriced
     )

@@ -16,7 +16,8 @@ class CostLine:
     """Requests that share the values in `key`, and what they cost. Money is in nano-dollars (10⁻⁹ $).
 
     `requests` counts everything begun; of these, `unsent` never reached the server and `pending` have no answer yet.
-    `unpriced` requests have no price: they are in no sum. `unknown` ones have tokens that nobody could count.
+    `unpriced` requests have no cost: they are in no sum. `unknown` ones have tokens that nobody could count; those of
+    the unpriced that lack a cost for this alone are `uncounted`.
     `judges` and `guards` are their shares of the cost. `parts` splits the cost by class of token.
     """
 
@@ -27,6 +28,7 @@ class CostLine:
     errors: int = 0
     unpriced: int = 0
     unknown: int = 0
+    uncounted: int = 0
     input_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
@@ -45,6 +47,11 @@ class CostLine:
     def priced(self) -> int:
         """Requests whose cost is known: all that were sent and ended, but the unpriced ones."""
         return max(self.requests - self.unsent - self.pending - self.unpriced, 0)
+
+    @property
+    def no_price(self) -> int:
+        """Requests with known tokens and no price."""
+        return max(self.unpriced - self.uncounted, 0)
 
     @property
     def cost(self) -> int | None:
@@ -113,6 +120,17 @@ class UnpricedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Pruned:
+    """Requests that a report by user lacks, and their nano-dollars: they were pruned, and with them whose they were."""
+
+    requests: int = 0
+    cost: int = 0
+
+
+NOTHING_PRUNED = Pruned()
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptedAnswers:
     """Answers of a variant that met a rule. `cost` is what its answers cost, `checking` what judging them did.
 
@@ -159,6 +177,7 @@ class CostReport:
 
     `since` and `until` are Unix times in seconds, None where the log's own ends hold. `times` are the hours, days or
     months (UTC) that `series` have a value for; there is one for each of the dearest values of the field `series_by`.
+    `pruned` are requests that lines by user lack.
     `print(report)` and `report.render("html")` show it.
     """
 
@@ -175,6 +194,7 @@ class CostReport:
     series: tuple[CostSeries, ...] = ()
     series_by: str = ""
     made_at: float = 0.0
+    pruned: Pruned = NOTHING_PRUNED
 
     def render(self, report: str = "terminal") -> str:
         """The report as `terminal`, `markdown`, `html`, `json` or `csv` text."""

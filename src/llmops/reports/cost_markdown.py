@@ -14,10 +14,11 @@ from llmops.reports.cost_words import (
     conditions,
     doubts,
     headline,
+    pruned_words,
+    shown_first,
     span_of,
     unpriced_line,
 )
-from llmops.reports.figures import plural
 from llmops.reports.markup import prose, row, span
 
 MOST_ROWS = 200
@@ -33,8 +34,9 @@ def write_cost_markdown(report: CostReport, write: Callable[[str], object]) -> N
         if text:
             write(f"{text}.\n\n")
     _table(report, write)
-    for text in doubts(report.total):
-        write(f"- {text}\n")
+    for text in (pruned_words(report.pruned), *doubts(report.total)):
+        if text:
+            write(f"- {text}\n")
     for model in report.unpriced[:MOST_UNPRICED]:
         write(f"- {span(unpriced_line(model), 200)}{f': {span(model.hint, 300)}' if model.hint else ''}\n")
     for text in accepted_lines(report.accepted):
@@ -45,13 +47,13 @@ def _table(report: CostReport, write: Callable[[str], object]) -> None:
     if not report.lines:
         write("No calls.\n\n")
         return
-    shown = report.lines[:MOST_ROWS]
+    shown, hidden = shown_first(report, MOST_ROWS)
     heads, rows = table(report, shown)
     by = len(report.by)
     write(row(prose(head, 60) for head in heads))
     write(row("---" if place < by else "---:" for place in range(len(heads))))
     for cells in rows:
         write(row([*(text if text == NOT_SAID else span(text) for text in cells[:by]), *cells[by:]]))
-    if len(report.lines) > MOST_ROWS:
-        write(f"\n{plural(len(report.lines) - MOST_ROWS, 'more line')}.\n")
+    if hidden:
+        write(f"\n{hidden}.\n")
     write("\n")

@@ -39,13 +39,17 @@ class ReconciledLine:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """Our figures beside an invoice's. `in_dollars` is false for a file that has only tokens."""
+    """Our figures beside an invoice's. `in_dollars` is false for a file that has only tokens.
+
+    `skipped` rows of the file have no date or no amount.
+    """
 
     file: str
     first: str
     last: str
     in_dollars: bool
     lines: tuple[ReconciledLine, ...]
+    skipped: int = 0
 
     @property
     def ours(self) -> int:
@@ -137,6 +141,7 @@ class Reconciled:
             "theirs": self._value(self.theirs),
             "difference": self._value(self.difference),
             "share": self.share,
+            "skipped": self.skipped,
             "explanations": list(self.explanations()),
             "lines": [
                 {

@@ -13,7 +13,7 @@ from llmops.reports.cost_lines import PARTS, TOKEN_CLASSES, AcceptedAnswers, Cos
 from llmops.reports.cost_tables import write_csv_table, write_parquet_table
 from llmops.usage.money import decimal_dollars
 
-COUNTS = ("requests", "unsent", "pending", "errors", "unpriced", "unknown")
+COUNTS = ("requests", "unsent", "pending", "errors", "unpriced", "unknown", "uncounted")
 MONEY = ("cost", "exact", "estimated", "judges", "guards", "per_request", "per_thousand")
 
 
@@ -82,6 +82,7 @@ def cost_data(report: CostReport) -> dict[str, Any]:
             {"provider": m.provider, "model": m.model, "requests": m.requests, "tokens": m.tokens, "hint": m.hint}
             for m in report.unpriced
         ],
+        "pruned": {"requests": report.pruned.requests, "cost_usd": in_dollars(report.pruned.cost)},
         "accepted": [_accepted(answers) for answers in report.accepted],
         "over_time": {
             "times": list(report.times),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.errors import MissingExtraError
+from llmops.reports.plain import encodable
 from llmops.reports.tabular import cell
 
 Row = Mapping[str, Any]
@@ -39,7 +40,7 @@ def write_json_lines(rows: Iterable[Row], write: Callable[[str], object]) -> int
     """One JSON object a line, money as text so that no digit is lost. Returns the number of rows."""
     count = 0
     for row in rows:
-        write(json.dumps(dict(row), ensure_ascii=False, default=_digits) + "\n")
+        write(json.dumps(_encodable(row), ensure_ascii=False, default=_digits) + "\n")
         count += 1
     return count
 
@@ -59,7 +60,7 @@ def write_parquet_table(columns: Mapping[str, type], rows: Iterable[Row], path: 
     count = 0
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in _batches(rows):
-            writer.write_table(pa.Table.from_pylist([dict(row) for row in batch], schema=schema))
+            writer.write_table(pa.Table.from_pylist([_encodable(row) for row in batch], schema=schema))
             count += len(batch)
     return count
 
@@ -73,6 +74,10 @@ def _batches(rows: Iterable[Row]) -> Iterable[list[Row]]:
             batch = []
     if batch:
         yield batch
+
+
+def _encodable(row: Row) -> dict[str, Any]:
+    return {name: encodable(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _cell(value: Any) -> Any:

@@ -17,7 +17,9 @@ from llmops.reports.cost_words import (
     headline,
     in_column,
     money,
+    pruned_words,
     short_tokens,
+    shown_first,
     span_of,
     title_of,
     unpriced_line,
@@ -52,21 +54,22 @@ def print_cost(report: CostReport, console: Console, limit: int = MOST_LINES) ->
         if text:
             say(console, text)
     console.print()
-    shown, hidden = report.lines[:limit], len(report.lines) - limit
+    shown, hidden = shown_first(report, limit)
     heads, rows = table(report, shown)
     print_table(console, heads, rows, left=len(report.by), spare=_SPARE)
-    if hidden > 0:
-        say(console, f"{hidden:,} more: -n {len(report.lines)} shows all, -o FILE.csv writes them")
+    if hidden:
+        say(console, f"{hidden}: -n {len(report.lines)} shows all, -o FILE.csv writes them")
     notes = [*accepted_lines(report.accepted), *_doubt_lines(report)]
     if notes:
         console.print()
     for text in notes:
-        say(console, text)
+        say(console, text, whole=text.lstrip().startswith("- {"))
 
 
 def _doubt_lines(report: CostReport) -> Iterator[str]:
-    for text in doubts(report.total):
-        yield f"! {text}"
+    for text in (pruned_words(report.pruned), *doubts(report.total)):
+        if text:
+            yield f"! {text}"
     for model in report.unpriced[:MOST_UNPRICED]:
         yield f"  {unpriced_line(model)}"
         if model.hint:
@@ -97,8 +100,10 @@ def _columns(total: CostLine, lines: Sequence[CostLine]) -> Iterator[tuple[str, 
     if total.checking:
         yield "judges+guards", lambda line: in_column(line.checking, whole) if line.checking else MISSING
     yield "requests", lambda line: f"{line.requests:,}"
-    if total.unpriced:
-        yield "unpriced", lambda line: f"{line.unpriced:,}" if line.unpriced else MISSING
+    if total.no_price:
+        yield "unpriced", lambda line: f"{line.no_price:,}" if line.no_price else MISSING
+    if total.uncounted:
+        yield "unknown", lambda line: f"{line.uncounted:,}" if line.uncounted else MISSING
     yield "input", lambda line: short_tokens(line.input_tokens)
     if total.cache_read_tokens:
         yield "cached", lambda line: short_tokens(line.cache_read_tokens)
@@ -190,8 +195,11 @@ def change_words(spender: Spender) -> str:
     return f"{'+' if percent > 0 else '−' if percent < 0 else '±'}{abs(percent):,}%"
 
 
-def say(console: Console, text: str, style: str = "") -> None:
-    """A line of text in which no name from the log can drive the terminal or start markup."""
+def say(console: Console, text: str, style: str = "", *, whole: bool = False) -> None:
+    """A line of text in which no name from the log can drive the terminal or start markup.
+
+    A `whole` one is left for the terminal to break, so that it can be copied as one line.
+    """
     from rich.text import Text
 
-    console.print(Text(printable(text), style=style))
+    console.print(Text(printable(text), style=style), soft_wrap=whole)

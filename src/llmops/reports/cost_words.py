@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from llmops.reports.cost_lines import CostLine, CostReport, UnpricedModel
+from llmops.reports.cost_lines import TIMES, CostLine, CostReport, Pruned, UnpricedModel
 from llmops.reports.figures import MISSING, plural, share
 from llmops.usage.money import NANOS, dollars
 
@@ -20,17 +20,20 @@ def money(nanodollars: int | None) -> str:
 
 
 def cost_words(line: CostLine, top: int = 0) -> str:
-    """A line's dollars; `unpriced` where only a price is missing, a dash where there is nothing to price yet."""
-    return dollars(None) if line.cost is None and line.unpriced else in_column(line.cost, top)
+    """A line's dollars; `unpriced` where a price lacks, `unknown` where only tokens do, a dash before any answer."""
+    if line.cost is None and line.unpriced:
+        return dollars(None) if line.no_price else "unknown"
+    return in_column(line.cost, top)
 
 
 def in_column(nanodollars: int | None, top: int) -> str:
-    """Dollars with as many digits as all of a column whose largest amount is `top`; small ones are never a zero."""
+    """Dollars with as many digits as all of a column whose largest amount is `top`; a small one has two that matter."""
     if nanodollars is None or not top:
         return money(nanodollars)
     places = 2 if top >= 10 * NANOS else 4 if top >= NANOS // 100 else min(9, 12 - len(str(top)))
-    unit = 10 ** (9 - places)
-    return f"<{dollars(unit, places)}" if 0 < nanodollars < unit else dollars(nanodollars, places)
+    if nanodollars and abs(nanodollars) < 10 * 10 ** (9 - places):
+        places = min(9, 11 - len(str(abs(nanodollars))))
+    return dollars(nanodollars, places)
 
 
 def value_of(text: str) -> str:
@@ -78,8 +81,10 @@ def headline(total: CostLine) -> str:
     split = [f"{money(total.exact)} exact", f"{money(total.estimated)} estimated"]
     if not total.estimated:
         split = ["all of it exact"] if total.exact and not total.unpriced else split[:1] if total.exact else []
-    if total.unpriced:
-        split.append(f"{plural(total.unpriced, 'request')} unpriced")
+    if total.no_price:
+        split.append(f"{plural(total.no_price, 'request')} unpriced")
+    if total.uncounted:
+        split.append(f"{plural(total.uncounted, 'request')} with unknown tokens")
     what = plural(total.requests, "request")
     tail = f": {', '.join(split)}" if split else ""
     return f"{what}{tail}" if total.cost is None else f"{money(total.cost)} for {what}{tail}"
@@ -105,16 +110,37 @@ def checking(total: CostLine) -> str:
 
 def doubts(total: CostLine) -> Iterator[str]:
     """What the sums can't tell: a sentence each."""
-    if total.unpriced:
-        has = "has" if total.unpriced == 1 else "have"
-        yield f"{plural(total.unpriced, 'request')} {has} no price: in no sum here, and not free"
+    if total.no_price:
+        has = "has" if total.no_price == 1 else "have"
+        yield f"{plural(total.no_price, 'request')} {has} no price: in no sum here, and not free"
     if total.unknown:
         has = "has" if total.unknown == 1 else "have"
-        yield f"{plural(total.unknown, 'request')} {has} tokens that nobody could count"
+        sums = ": in no sum here either" if total.uncounted == total.unknown else ""
+        yield f"{plural(total.unknown, 'request')} {has} tokens that nobody could count{sums}"
     if total.pending:
         yield f"{plural(total.pending, 'request')} still pending: no answer yet, or the process died"
     if total.unsent:
         yield f"{plural(total.unsent, 'request')} never reached a server: they cost nothing"
+
+
+def pruned_words(lost: Pruned) -> str:
+    """What lines by user lack because it was pruned, or nothing."""
+    if not lost.requests:
+        return ""
+    was, them, they = ("was", "it", "it was") if lost.requests == 1 else ("were", "them", "they were")
+    text = f"{plural(lost.requests, 'request')} ({money(lost.cost)}) of this window {was} pruned"
+    return f"{text}, and with {them} whose {they}: in no line and no sum here"
+
+
+def shown_first(report: CostReport, limit: int) -> tuple[tuple[CostLine, ...], str]:
+    """At most `limit` lines, and what the others are: the dearest first, of times the newest, in order of time."""
+    lines, hidden = report.lines, len(report.lines) - limit
+    if hidden <= 0:
+        return lines, ""
+    if report.by[0] not in TIMES:
+        return lines[:limit], f"{hidden:,} more"
+    newest = sorted(lines, key=lambda line: line.key[0], reverse=True)[:limit]  # dearest first within a time
+    return tuple(sorted(newest, key=lambda line: line.key[0])), f"{hidden:,} earlier"
 
 
 def unpriced_line(model: UnpricedModel) -> str:

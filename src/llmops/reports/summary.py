@@ -142,7 +142,7 @@ def _variant(
     ranges: Mapping[str, tuple[float, float] | None],
 ) -> VariantSummary:
     name = info.name
-    seconds, tokens, costs = aggregate.latencies(name), aggregate.tokens(name), aggregate.costs(name)
+    seconds, tokens = aggregate.latencies(name), aggregate.tokens(name)
     return VariantSummary(
         info=info,
         baseline=name == record.baseline,
@@ -154,7 +154,7 @@ def _variant(
         cached=aggregate.cached(name),
         usage=aggregate.usage(name),
         tokens_per_case=mean(tokens) if tokens else None,
-        cost_per_case=mean(costs) if costs else None,
+        cost_per_case=aggregate.value("cost_per_case", name),
         latency_mean=mean(seconds) if seconds else None,
         latency_p50=quantile(seconds, 0.5) if seconds else None,
         latency_p95=quantile(seconds, 0.95) if seconds else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import selectors
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -38,6 +39,8 @@ class CallDriver:
         """Statements inside are committed together, or not at all. Raises whatever the driver does."""
         with turn(self._place.path):
             try:
+                if self._connection is not None and not self.is_file and _is_gone(self._connection):
+                    self.close()  # nothing was asked of it yet: a new one, instead of a call that is refused
                 if self._connection is None:
                     self._connection = self._place.engine.raw_connection()
                 self._cursor = self._connection.cursor()
@@ -144,3 +147,13 @@ class CallDriver:
 
     def _form(self, statement: str) -> str:
         return statement if self.is_file else statement.replace("?", "%s")
+
+
+def _is_gone(connection: Any) -> bool:
+    """True when a server ended a connection while it was idle: its goodbye waits to be read, without a round trip."""
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection.driver_connection.fileno(), selectors.EVENT_READ)
+            return bool(selector.select(0))
+    except Exception:  # closed already
+        return True

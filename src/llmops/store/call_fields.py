@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, literal
+from sqlalchemy import ColumnElement, Table, and_, case, literal, select
 
 from llmops.errors import InputError, did_you_mean
 from llmops.store.call_tables import CALL_ENDINGS, CALL_GROUPS, CALL_WORDS
@@ -93,6 +93,19 @@ def chosen(where: Mapping[str, str]) -> ColumnElement[bool] | None:
     """The condition that SQL can check; `is_chosen` checks the rest."""
     found = [_TEXTS[name] == safe_text(wanted) for name, wanted in where.items() if name in _TEXTS]
     return and_(*found) if found else None
+
+
+def chosen_keys(where: Mapping[str, str], columns: Any) -> Iterator[ColumnElement[bool]]:
+    """The same condition on the keys of groups, endings and users: it holds before anything is joined."""
+    for table, key in ((CALL_GROUPS, "group_key"), (CALL_ENDINGS, "ending_key"), (CALL_WORDS, "user_key")):
+        own = {name: wanted for name, wanted in where.items() if _table_of(name) is table}
+        condition = chosen(own)
+        if condition is not None:
+            yield columns[key].in_(select(table.c.key).where(condition))
+
+
+def _table_of(name: str) -> Table:
+    return CALL_WORDS if name == "user" else CALL_GROUPS if is_of_group(name) else CALL_ENDINGS
 
 
 def unchecked(where: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -18,6 +19,7 @@ from llmops.store.schema import prepare
 from llmops.store.urls import is_url
 
 ENDING_S = 20.0
+_logger = logging.getLogger("llmops.store")
 
 
 def open_call_log(location: str | Path) -> CallWriter:
@@ -93,8 +95,10 @@ def _end_all() -> None:
     with _LOCK:
         _OPEN.clear()
     for writer in list(WRITERS):
-        with contextlib.suppress(StoreError):
+        try:
             writer.end()
+        except StoreError as error:  # nobody is left to catch it
+            _logger.warning("how the last calls ended isn't recorded, they count as unknown: %s", error)
 
 
 def _before_fork() -> None:

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from llmops.store import call_fields as known
 from llmops.store.call_bodies import open_call
 from llmops.store.call_rows import PARTS, SKEW_S, TOKENS, first_key, id_of
+from llmops.store.call_sums import SUMS
 from llmops.store.call_tables import CALL_ENDINGS, CALL_GROUPS, CALL_HOURS, CALL_WORDS, CALLS, OPEN_CALLS
 from llmops.types import Call
 
@@ -137,23 +138,38 @@ def of_time(
 def _statements(
     connection: Connection, wanted: Sequence[str], since: float | None, until: float | None, where: Mapping[str, str]
 ) -> Iterator[Select[Any]]:
-    names = {*wanted, *where}
-    calls = partial(_of_calls, connection.dialect.name == "sqlite", names)
+    names = set(wanted)
+    calls = partial(_of_calls, connection.dialect.name == "sqlite", names, where)
     first = None if since is None else math.ceil(since / HOUR_S)
     last = None if until is None else math.floor(until / HOUR_S)
-    if "user" in names or (first is not None and last is not None and first > last):  # within one hour
+    if "user" in (*wanted, *where) or (first is not None and last is not None and first > last):  # within one hour
         sources = [*calls(since, until)]
     else:
-        sources = [select(CALL_HOURS).where(*between(CALL_HOURS.c.hour, first, last))]
+        sources = [_of_hours(names, where).where(*between(CALL_HOURS.c.hour, first, last))]
         if since is not None and first is not None and since < first * HOUR_S:
             sources += calls(since, first * HOUR_S)
         if until is not None and last is not None and last * HOUR_S < until:
             sources += calls(last * HOUR_S, until)
     for source in sources:
-        yield _summed(source.subquery(), wanted, where)
+        yield _summed(source.subquery(), wanted)
 
 
-def _of_calls(is_file: bool, names: Set[str], since: float | None, until: float | None) -> Iterator[Select[Any]]:
+def _of_hours(names: Set[str], where: Mapping[str, str]) -> Select[Any]:
+    """`call_hours`, summed over all keys that aren't needed: joins come after that."""
+    hours = CALL_HOURS.c
+    if "hour" in names:
+        return select(CALL_HOURS).where(*known.chosen_keys(where, hours))
+    keys: list[ColumnElement[Any]] = [hours.ending_key]
+    keys += [hours.group_key] if any(map(known.is_of_group, names)) else []
+    keys += [(hours.hour // 24 * 24).label("hour")] if not names.isdisjoint(known.TIMES) else []
+    sums = (func.sum(hours[name]).label(name) for name in SUMS)
+    made = select(*keys, *sums).where(*known.chosen_keys(where, hours))
+    return made.group_by(*(literal_column(str(place)) for place in range(1, len(keys) + 1)))
+
+
+def _of_calls(
+    is_file: bool, names: Set[str], where: Mapping[str, str], since: float | None, until: float | None
+) -> Iterator[Select[Any]]:
     """Sums over calls in the shape of `call_hours`, of no more keys than are needed: joins come after them."""
     calls = CALLS.c
     hour = calls.started_at / HOUR_S
@@ -167,7 +183,7 @@ def _of_calls(is_file: bool, names: Set[str], since: float | None, until: float 
     sums |= {"requests": func.count(), "first_tokens": func.count(calls.first_token_s)}
     sums |= {"duration_us": func.sum(calls.duration_s) * 1e6, "first_token_us": func.sum(calls.first_token_s) * 1e6}
     made = select(*labels, *(column.label(name) for name, column in sums.items()))
-    made = made.group_by(*(label.name for label in labels))
+    made = made.where(*known.chosen_keys(where, calls)).group_by(*(label.name for label in labels))
     if since is None and until is None:
         yield made
         return
@@ -175,7 +191,7 @@ def _of_calls(is_file: bool, names: Set[str], since: float | None, until: float 
         yield made.where(*of_time(is_file, since, until, skewed=skewed))
 
 
-def _summed(source: Subquery, wanted: Sequence[str], where: Mapping[str, str]) -> Select[Any]:
+def _summed(source: Subquery, wanted: Sequence[str]) -> Select[Any]:
     """The sums of `source` by the fields `wanted`."""
     column, ending = source.c, CALL_ENDINGS.c
 
@@ -195,16 +211,14 @@ def _summed(source: Subquery, wanted: Sequence[str], where: Mapping[str, str]) -
         **{name: func.sum(column[name]) for name in (*TOKENS, *PARTS, "first_tokens")},
     }
     names = [f"k{place}" for place in range(len(wanted))]  # PostgreSQL doesn't know an expression with values again
-    hour = column.get("hour", CALL_HOURS.c.hour)
+    hour = column.get("hour", CALL_HOURS.c.hour)  # of its day, where no hour is wanted
     keys = (known.column(name, hour).label(label) for name, label in zip(wanted, names, strict=True))
     made = select(*keys, *(sums[name].label(name) for name in _COUNTS)).select_from(source)
     made = made.join(CALL_ENDINGS, ending.key == column.ending_key)
-    if any(map(known.is_of_group, (*wanted, *where))):
+    if any(map(known.is_of_group, wanted)):
         made = made.join(CALL_GROUPS, CALL_GROUPS.c.key == column.group_key)
-    if "user" in (*wanted, *where):
+    if "user" in wanted:
         made = made.join(CALL_WORDS, CALL_WORDS.c.key == column.user_key)
-    condition = known.chosen(where)
-    made = made if condition is None else made.where(condition)
     return made.group_by(*names) if names else made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +13,12 @@ _LOCKS: dict[str, threading.Lock] = {}
 
 def turn(path: Path | None) -> AbstractContextManager[object]:
     """The lock that all writers of this process to the file at `path` share; a server (None) needs none."""
-    return nullcontext() if path is None else _LOCKS.setdefault(os.path.realpath(path), threading.Lock())
+    return nullcontext() if path is None else _LOCKS.setdefault(_real(str(path)), threading.Lock())
+
+
+@functools.lru_cache(maxsize=100)
+def _real(path: str) -> str:
+    return os.path.realpath(path)
 
 
 def _forget() -> None:

@@ -21,7 +21,7 @@ from llmops.types import Call, CallText, Hold
 GATHER_S = 0.015
 MAX_WAITING = 10_000
 MAX_WAITING_CHARACTERS = 16 * 1024 * 1024
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S, LAST_TRIES_S = 0.05, 5.0, 5.0  # a server that restarts is back by then
 WRITERS: weakref.WeakSet[CallWriter] = weakref.WeakSet()
 _INHERITED: list[object] = []
 
@@ -48,6 +48,7 @@ class CallWriter:
         self._idle = False
         self._hurry = False
         self._closing = False
+        self._last_try = 0.0
         self._failure: StoreError | None = None
         self._dropped: StoreError | None = None
         self._is_paused = False
@@ -112,7 +113,8 @@ class CallWriter:
     def end(self) -> None:
         """Close it, whoever else uses it."""
         with self._changed:
-            self._closing = True
+            self._last_try = time.monotonic() + LAST_TRIES_S
+            self._closing = self._hurry = True
             self._changed.notify_all()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -195,7 +197,7 @@ class CallWriter:
             if not begun and not ended:
                 break
             failed = self._write(begun, ended)
-            if failed and self._closing:
+            if failed and self._closing and time.monotonic() > self._last_try:
                 break
             pause = min(max(pause * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S) if failed else 0.0
         with self._connected:
@@ -211,7 +213,7 @@ class CallWriter:
             self._busy = False
             self._changed.notify_all()
             if pause:
-                self._wait(lambda: bool(self._begun) or self._closing or self._hurry, pause)
+                self._wait(lambda: bool(self._begun) or self._hurry, min(pause, 0.5) if self._closing else pause)
             self._wait(lambda: bool(self._begun or self._ended) or self._closing)
             if not self._begun and not pause:
                 self._wait(lambda: bool(self._begun) or self._closing or self._hurry or self._is_full(), GATHER_S)

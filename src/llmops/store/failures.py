@@ -61,6 +61,12 @@ def _explain(error: BaseException, where: str) -> StoreError:
         return _locked(where)
     if state == "53100":
         return StoreError("the server's disk is full", where=where, hint="what was saved is intact")
+    if state == "42501":
+        hint = "the role needs CREATE to set the tables up, then SELECT, INSERT, UPDATE, DELETE, and USAGE on sequences"
+        return StoreError(f"not allowed: {str(cause).strip().splitlines()[0]}", where=where, hint=hint)
+    if state and state.startswith(("57P", "08")):
+        hint = "what was saved is intact: try again (a run: llmops eval --resume)"
+        return StoreError("the server ended the connection", where=where, hint=hint)
     if is_integrity(error):
         return StoreError("the run was deleted while it was written", where=where, hint="start it again")
     first = str(cause).strip().splitlines() or [type(cause).__name__]

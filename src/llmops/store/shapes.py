@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from dataclasses import MISSING, fields
@@ -48,12 +49,19 @@ from llmops.types import (
 def flat(value: Any) -> dict[str, Any]:
     """The fields of a dataclass that differ from their defaults; nested dataclasses are left to the caller."""
     made = {}
-    for entry in fields(value):
-        item = getattr(value, entry.name)
-        default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
+    for name, default in _defaults(type(value)):
+        item = getattr(value, name)
         if item is not default and item != default:
-            made[entry.name] = item
+            made[name] = item
     return made
+
+
+@functools.cache
+def _defaults(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(
+        (entry.name, entry.default if entry.default_factory is MISSING else entry.default_factory())
+        for entry in fields(kind)
+    )
 
 
 def case_data(case: Case) -> dict[str, Any]:

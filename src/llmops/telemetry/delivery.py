@@ -66,6 +66,7 @@ class Delivery(Generic[T]):
         self._ending = threading.Event()
         self._abandoned = False
         self._thread: threading.Thread | None = None
+        self._finalizer: Callable[[], object] | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()  # a finaliser may come back to it in the same thread
         self._queue: queue.SimpleQueue[T | _Marker] = queue.SimpleQueue()  # its put() may be interrupted by itself
@@ -104,6 +105,8 @@ class Delivery(Generic[T]):
             self._ending.set()
             thread = self._thread
         atexit.unregister(self._at_exit)
+        if self._finalizer is not None:
+            self._finalizer()
         if thread is not None:
             self._queue.put(_Marker(last=True))
             self._hurry.set()
@@ -112,7 +115,7 @@ class Delivery(Generic[T]):
                 self._abandoned = True
                 self._lose(self._under_way + self._drained(), self._why or "there was no time left")
         if self.lost > self._said:
-            self._say(f"{self.lost:,} {self._of} weren't exported in all")
+            self._say(f"{self._count_lost()} not exported in all")
 
     def _at_exit(self) -> None:
         self.close(EXIT_S)
@@ -126,12 +129,16 @@ class Delivery(Generic[T]):
                 atexit.register(self._at_exit)
                 processes = sys.modules.get("multiprocessing.util")
                 if processes is not None:  # its workers end without atexit
-                    processes.Finalize(None, self._at_exit, exitpriority=10)
+                    self._finalizer = processes.Finalize(None, self._at_exit, exitpriority=10).cancel
 
     def _lose(self, count: int, why: str) -> None:
         with self._lock:
             self.lost += count
             self._why = why
+
+    def _count_lost(self) -> str:
+        """`1 call was`, `3 calls were`."""
+        return f"1 {self._of.removesuffix('s')} was" if self.lost == 1 else f"{self.lost:,} {self._of} were"
 
     def _say(self, message: str) -> None:
         self._said = self.lost
@@ -146,7 +153,7 @@ class Delivery(Generic[T]):
             if batch:
                 self._deliver(batch)
             if self.lost and not self._said:
-                self._say(f"{self.lost:,} {self._of} couldn't be exported, more may follow")
+                self._say(f"{self._count_lost()} not exported" + ("" if self._ending.is_set() else ", more may follow"))
             if marker is not None:
                 marker.reached.set()
                 if marker.last:

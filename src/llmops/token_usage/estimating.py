@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from llmops.types import Message, Usage
+from llmops.types import Message, ToolCall, Usage
 
 CHARACTERS_A_TOKEN = 4  # English text in the tokenizers of GPT, Llama and Claude: 3.5 to 4.5
 _MESSAGE = 4  # what a chat template adds to a message
@@ -24,9 +24,17 @@ def message_tokens(messages: Iterable[Message]) -> int:
     return sum(_MESSAGE + text_tokens(_text(message)) for message in messages)
 
 
-def estimated_usage(messages: Iterable[Message], answer: str) -> Usage:
-    """Usage of one request, estimated from what was sent and what came back."""
-    return Usage(message_tokens(messages), text_tokens(answer), requests=1, certainty="estimated")
+def estimated_usage(
+    messages: Iterable[Message],
+    answer: str,
+    *,
+    tools: Iterable[Mapping[str, Any]] = (),
+    tool_calls: Iterable[ToolCall] = (),
+) -> Usage:
+    """Usage of one request, estimated from what was sent, tools included, and what came back."""
+    asked = message_tokens(messages) + sum(text_tokens(str(tool)) for tool in tools)
+    said = text_tokens(answer) + sum(_MESSAGE + text_tokens(f"{call.name}{call.arguments}") for call in tool_calls)
+    return Usage(asked, said, requests=1, certainty="estimated")
 
 
 def _text(message: Message) -> str:

@@ -35,6 +35,7 @@ _CACHE_READ = (
     "input.flex_cache_read",
     "cache_read_input_tokens",
     "prompt_cache_hit_tokens",
+    "cached_tokens",
 )
 _CACHE_WRITE = (
     "cache_write_tokens",

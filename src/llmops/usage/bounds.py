@@ -13,14 +13,15 @@ from llmops.types import Message, Request, Usage
 MESSAGE_TOKENS = 16  # a chat template's marks around a message
 TEMPLATE_TOKENS = 256  # text that a template adds by itself: a default system message, dates, channels
 TOOL_TOKENS = 1024  # instructions for tools that a server adds beside their definitions
-_OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens")
+_OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_KEPT_BY_SERVER = ("previous_response_id", "conversation", "prompt")  # what the model reads beside the request
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 
 
 class BoundPricer(Protocol):
     """What budgets in money need to know of prices; `llmops.usage.price_book` has the real one."""
 
-    def bound(self, usage: Usage, provider: str, model: str, backend: str) -> int | None:
+    def bound(self, usage: Usage, provider: str, model: str, backend: str, *, service_tier: str = "") -> int | None:
         """The most that `usage` may cost, in nano-dollars; None without a price."""
         ...
 
@@ -37,12 +38,15 @@ class BoundPricer(Protocol):
 class RequestBound:
     """The most tokens a request may take. `media` counts pictures, sounds and files, which are not in `input_tokens`.
 
-    `output_tokens` is None when nothing limits the answer.
+    `output_tokens` is None when nothing limits the answer. `kept` says that the server adds what it has kept (an
+    earlier answer, a conversation), and `service_tier` is the one that was asked for.
     """
 
     input_tokens: int
     output_tokens: int | None
     media: int = 0
+    kept: bool = False
+    service_tier: str = ""
 
 
 def request_bound(request: Request, most_output: int | None = None) -> RequestBound:
@@ -51,24 +55,29 @@ def request_bound(request: Request, most_output: int | None = None) -> RequestBo
     Rests on tokenizers never making more tokens than a text has bytes (true of byte-level and byte-fallback BPE, not
     of ones that rewrite the text first), and on templates adding at most 16 tokens a message and 256 in all.
     """
-    size = prompt_tokens_bound(request) + TEMPLATE_TOKENS + TOOL_TOKENS * bool(request.tools)
+    has_tools = bool(request.tools or request.parameters.get("tools") or request.parameters.get("functions"))
+    size = prompt_tokens_bound(request) + TEMPLATE_TOKENS + TOOL_TOKENS * has_tools
     output = output_tokens_bound(request)
     if output is None and most_output is not None:
         output = most_output * _answers(request)
-    return RequestBound(size, output, sum(_media(message) for message in request.messages))
+    kept = any(request.parameters.get(name) for name in _KEPT_BY_SERVER)
+    media = sum(_media(message) for message in request.messages)
+    return RequestBound(size, output, media, kept, str(request.parameters.get("service_tier") or ""))
 
 
 def prompt_tokens_bound(request: Request) -> int:
-    """At most as many tokens as bytes, and 16 a message for the template; tools and output schema as indented JSON.
+    """At most as many tokens as bytes, and 16 a message for the template; tools and schemas as indented JSON.
 
+    Schemas and tools may stand among the parameters too (`response_format`): whatever has parts there is counted.
     Pictures, sounds and files count for nothing: how many tokens they take doesn't follow from the request.
     """
     size = sum(_size(message) for message in request.messages) + MESSAGE_TOKENS * (len(request.messages) + 1)
-    return size + _json_size(request.tools) + _json_size(request.output_schema)
+    parts = [value for value in request.parameters.values() if isinstance(value, (Mapping, list, tuple))]
+    return size + sum(_json_size(value) for value in (request.tools, request.output_schema, *parts))
 
 
 def output_tokens_bound(request: Request) -> int | None:
-    """The most tokens of all answers together, from `max_tokens` or `max_completion_tokens` and `n`; None without."""
+    """The most tokens of all answers together, from `max_tokens`, in any API's spelling, and `n`; None without."""
     limits = [request.parameters.get(name) for name in _OUTPUT_LIMITS]
     known = [limit for limit in limits if type(limit) is int and limit >= 0]
     return max(known) * _answers(request) if known else None
@@ -82,7 +91,8 @@ def cost_bound(pricer: BoundPricer, request: Request, *, provider: str, model: s
     limit = "a limit in dollars"
     bound = request_bound(request, pricer.max_output_tokens(provider, model))
     usage = bounded_usage(bound, most_input=most_input(pricer, provider, model), limit=limit)
-    return priced_bound(pricer, usage, provider=provider, model=model, backend=backend, limit=limit)
+    tier = bound.service_tier
+    return priced_bound(pricer, usage, provider=provider, model=model, backend=backend, limit=limit, service_tier=tier)
 
 
 def bounded_usage(
@@ -90,14 +100,18 @@ def bounded_usage(
 ) -> Usage:
     """`bound` as usage. Raises `InputError`, in the name of `limit`, when something in it has no bound.
 
-    A picture, sound or file takes `media_tokens` at most; when nobody says, the whole prompt takes `most_input`.
+    A picture, sound or file takes `media_tokens` at most; when nobody says, or the server adds what it has kept, the
+    whole prompt takes `most_input`.
     """
     if bound.output_tokens is None:
         hint = "give the prompt or request parameters: {max_tokens: …}"
         raise InputError(f"{limit} needs a bound on every answer", hint=hint)
-    if not bound.media:
+    if not bound.media and not bound.kept:
         size = bound.input_tokens
-    elif media_tokens is not None:
+    elif bound.kept and most_input is None:
+        hint = "send the whole conversation, or limit requests instead"
+        raise InputError(f"{limit} can't be kept: what the server has kept of the conversation isn't known", hint=hint)
+    elif media_tokens is not None and not bound.kept:
         size = bound.input_tokens + bound.media * media_tokens
     elif most_input is not None:
         size = most_input
@@ -107,9 +121,19 @@ def bounded_usage(
     return Usage(size, bound.output_tokens, requests=1)
 
 
-def priced_bound(pricer: BoundPricer, usage: Usage, *, provider: str, model: str, backend: str, limit: str) -> int:
+def priced_bound(
+    pricer: BoundPricer,
+    usage: Usage,
+    *,
+    provider: str,
+    model: str,
+    backend: str,
+    limit: str,
+    service_tier: str = "",
+) -> int:
     """The most that `usage` may cost, in nano-dollars. Raises `InputError` with the line to add without a price."""
-    cost = pricer.bound(usage, provider, model, backend)
+    tier = {"service_tier": service_tier} if service_tier else {}
+    cost = pricer.bound(usage, provider, model, backend, **tier)
     if cost is None:
         name = f"{provider}/{model}" if provider else model or "the model"
         hint = f"add its price: {pricer.hint(provider, model)}"
@@ -125,8 +149,8 @@ def most_input(pricer: BoundPricer, provider: str, model: str) -> int | None:
 
 
 def _answers(request: Request) -> int:
-    n = request.parameters.get("n")
-    return n if type(n) is int and n > 0 else 1
+    counts = [request.parameters.get(name) for name in ("n", "best_of")]
+    return max([1, *(n for n in counts if type(n) is int)])
 
 
 def _size(message: Message) -> int:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from llmops.errors import ConfigError, InputError, did_you_mean
 from llmops.types import BudgetUnit, Call
-from llmops.usage.money import dollars, parse_dollars
+from llmops.usage.money import NUMBER, dollars, parse_dollars
 
 Action = Literal["warn", "refuse", "stop"]
 Period = Literal["hour", "day", "week", "month", "run", "total"]
@@ -28,8 +28,7 @@ _KEYS = ("limit", "per", "by", "where", "action", "media_tokens")
 _STAMPS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
 _LONGEST_VALUE = 60
 _EXAMPLE = "write $50, 5M tokens or 1000 requests"
-_NUMBER = r"[0-9][0-9,_]*(?:\.[0-9]+)?|\.[0-9]+"
-_COUNT = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<scale>[kMB]?)\s*(?P<unit>tokens?|requests?)", re.IGNORECASE)
+_COUNT = re.compile(rf"(?P<number>{NUMBER})\s*(?P<scale>[kMB]?)\s*(?P<unit>tokens?|requests?)", re.IGNORECASE)
 _MOST = 10**18
 _SCALES = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
@@ -147,7 +146,7 @@ def _rule(item: Any, index: int, find: Callable[[tuple[str | int, ...]], str]) -
     limit, unit = _limit(item.get("limit"), wrong)
     media = item.get("media_tokens")
     if media is not None and (type(media) is not int or media < 0):
-        raise wrong(f"media_tokens is {media!r}, not a whole number", "media_tokens")
+        raise wrong(f"media_tokens is {media!r}, not a number of tokens, 0 or more", "media_tokens")
     return BudgetRule(
         limit=limit,
         unit=unit,

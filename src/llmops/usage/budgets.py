@@ -142,12 +142,12 @@ class Budgets:
         if rule.unit == "requests" or bound is None:
             return 1
         name = f"the budget {rule}"
-        most = most_input(self._pricer, call.provider, call.model_asked) if bound.media else None
+        most = most_input(self._pricer, call.provider, call.model_asked) if bound.media or bound.kept else None
         usage = bounded_usage(bound, limit=name, media_tokens=rule.media_tokens, most_input=most)
         if rule.unit == "tokens":
             return usage.total_tokens
         asked = {"provider": call.provider, "model": call.model_asked, "backend": call.backend}
-        return priced_bound(self._pricer, usage, **asked, limit=name)
+        return priced_bound(self._pricer, usage, **asked, limit=name, service_tier=bound.service_tier)
 
     def _refusal(self, error: BudgetExceededError, call: Call, holds: Sequence[Hold]) -> BudgetExceededError:
         """The store's refusal in the words of the rule that has no room."""
@@ -185,12 +185,16 @@ class BudgetRefusedError(BudgetExceededError):
 
 
 def amount_used(hold: Hold, call: Call) -> int:
-    """What a settled call used of a hold, in its unit. What nobody knows counts as the whole hold."""
+    """What a settled call used of a hold, in its unit. What nobody knows counts as the whole hold.
+
+    In a hard budget so does what is estimated: the server may have gone on with an answer that nobody read, and an
+    estimate may be too low.
+    """
     if call.outcome == "unsent":
         return 0
     if hold.unit == "requests":
         return 1
-    if call.state in ("unknown", "pending"):
+    if call.state in ("unknown", "pending") or (hold.hard and call.state == "estimated"):
         return hold.amount
     if hold.unit == "tokens":
         return call.usage.total_tokens

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from llmops.usage.rates import STANDARD, Card, Rates
 
 DAY = 86_400
+HOUR = 3_600
 MINUTE = 60
 
 
@@ -98,6 +99,10 @@ class Layer(Protocol):
 
     def match(self, provider: str, model: str) -> Match | None:
         """The prices of a model, not anybody else's."""
+        ...
+
+    def served(self, provider: str, model: str) -> Iterator[str]:
+        """Names of snapshots that a server may answer with when it is asked for `model`."""
         ...
 
     def entries(self, moment: float) -> Iterator[Entry]:

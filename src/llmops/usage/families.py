@@ -26,6 +26,25 @@ def is_snapshot(name: str, of: str) -> bool:
     return not after or _SNAPSHOT.fullmatch(after) is not None
 
 
+def moves(model: str) -> bool:
+    """True for a name that stands for one snapshot after another: without a date or version, or `…-latest`."""
+    return model.endswith("latest") or family(model) == model
+
+
+def is_alias(asked: str, served: str) -> bool:
+    """True when the name that was asked for means the model that served: `gpt-4o` of `gpt-4o-2024-08-06`."""
+    asked, served = asked.lower(), served.lower()
+    if asked.endswith("latest"):
+        return family(asked) == family(served)
+    return served.startswith(asked) and is_snapshot(served, asked)
+
+
+def in_family(one: str, other: str) -> bool:
+    """True for two snapshots of one model, or for one behind the name of a region."""
+    one, other = one.lower(), other.lower()
+    return family(one) == family(other) or is_snapshot(one, other) or is_snapshot(other, one)
+
+
 def snapshot_day(model: str) -> date | None:
     """The day in a snapshot's name, or None."""
     match = _DATED.search(model)

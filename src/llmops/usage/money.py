@@ -9,7 +9,8 @@ from decimal import Decimal, InvalidOperation
 from llmops.errors import InputError
 
 NANOS = 1_000_000_000
-_AMOUNT = re.compile(r"\$?\s*(\d[\d,_]*\.?\d*|\.\d+)\s*(?:\$|USD|usd|dollars?)?")
+NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)*)(?:\.[0-9]*)?|\.[0-9]+"  # a comma only at thousands
+_AMOUNT = re.compile(rf"\$?\s*({NUMBER})\s*(?:\$|USD|usd|dollars?)?")
 _NUMERIC_DIGITS = 4  # of an amount below a dollar that are shown
 
 
@@ -48,8 +49,8 @@ def decimal_dollars(nanos: int) -> Decimal:
 
 
 def parse_dollars(text: object, *, where: str = "") -> int:
-    """Nano-dollars of `$2.00`, `2`, `$1,000` or `0.5 USD`. Raises `InputError` for anything else."""
-    hint = "write dollars, such as $2.00"
+    """Nano-dollars of `$2.00`, `2`, `$1,000` or `0.5 USD`. Raises `InputError` for anything else, such as `$1,5`."""
+    hint = "write dollars with a decimal point, such as $2.00 or $1,000.50"
     if isinstance(text, (int, float)) and not isinstance(text, bool):
         text = repr(text) if not isinstance(text, float) else format(Decimal(repr(text)), "f")
     match = _AMOUNT.fullmatch(text.strip()) if isinstance(text, str) else None

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from llmops.attribution import COUNTER
 from llmops.errors import BackendTimeoutError, LlmopsError
 from llmops.token_usage.estimating import estimated_usage
-from llmops.types import Call, CallOutcome, CallState, CallText, Cost, Hold, Message, Usage
+from llmops.types import Call, CallOutcome, CallState, CallText, Cost, Hold, Message, Pricer, Request, ToolCall, Usage
 
 if TYPE_CHECKING:
     from llmops.usage.tracker import Tracker
@@ -25,7 +26,7 @@ class OpenCall:
     `sent` is False until something may have reached the server; a call that ends before costs nothing.
     """
 
-    __slots__ = ("call", "sent", "_tracker", "_holds", "_messages", "_began", "_first", "_pieces", "_is_open", "_counted", "_recorded")  # fmt: skip  # noqa: E501, RUF023
+    __slots__ = ("call", "sent", "_tracker", "_holds", "_messages", "_began", "_first", "_pieces", "_is_open", "_counted", "_counter", "_recorded", "_tools")  # fmt: skip  # noqa: E501, RUF023
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class OpenCall:
         call: Call,
         holds: tuple[Hold, ...],
         messages: Sequence[Message],
+        request: Request | None = None,
         *,
         recorded: bool = True,
     ) -> None:
@@ -46,7 +48,14 @@ class OpenCall:
         self._pieces: list[str] = []
         self._is_open = True
         self._counted: Usage | None = None
+        self._counter = COUNTER.get()
+        self._tools = () if request is None else request.tools
         self._recorded = recorded
+
+    def __del__(self) -> None:
+        # Whoever had it is gone without a word: a stream whose event loop was closed. Nothing can be written from here.
+        if getattr(self, "_is_open", False):
+            self._tracker.lost_calls.append(self)
 
     def first_token(self) -> None:
         """The first piece of the answer is here."""
@@ -72,6 +81,7 @@ class OpenCall:
         service_tier: str = "",
         reported_cost: int | None = None,
         text: str = "",
+        tool_calls: Sequence[ToolCall] = (),
         first_token_s: float | None = None,
         duration_s: float | None = None,
     ) -> Call:
@@ -82,7 +92,7 @@ class OpenCall:
         used = usage if usage is not None and usage.certainty != "unknown" else self._counted
         text = text or "".join(self._pieces)
         if used is None or used.certainty == "unknown":
-            used = estimated_usage(self._messages, text)
+            used = estimated_usage(self._messages, text, tools=self._tools, tool_calls=tool_calls)
         if first_token_s is not None:
             self._first = first_token_s
         known: dict[str, Any] = {
@@ -98,9 +108,9 @@ class OpenCall:
         kind = error.kind if isinstance(error, LlmopsError) else type(error).__name__
         late = isinstance(error, (BackendTimeoutError, TimeoutError))
         outcome: CallOutcome = "timeout" if late else "error"
-        if self.sent and not self._pieces and _is_refusal(getattr(error, "status", None)):
-            free = Cost(0, source=NOT_BILLED)
-            return self._end(outcome, self._counted or _NOTHING, "", cost=free, error=kind)
+        nothing_came = self._first is None and self._counted is None
+        if self.sent and nothing_came and _is_refusal(getattr(error, "status", None)):
+            return self._end(outcome, _NOTHING, "", cost=Cost(0, source=NOT_BILLED), error=kind)
         return self._end(outcome, self._partial(), "".join(self._pieces), error=kind)
 
     def cancelled(self) -> Call:
@@ -119,7 +129,7 @@ class OpenCall:
         """What is known of an answer that didn't come whole: nothing, unless some of it did."""
         if self._counted is not None:
             return replace(self._counted, certainty="estimated")  # the server may have gone on
-        return estimated_usage(self._messages, "".join(self._pieces)) if self._pieces else _ONE
+        return estimated_usage(self._messages, "".join(self._pieces), tools=self._tools) if self._pieces else _ONE
 
     def _end(
         self,
@@ -142,7 +152,7 @@ class OpenCall:
             if usage.certainty != "exact":
                 state = "estimated" if usage.certainty == "estimated" else "unknown"
             if reported_cost is not None:
-                cost = Cost(reported_cost, fees=reported_cost, source="reported")
+                cost = reported(reported_cost)
             elif cost is None and state != "unknown":
                 cost = self._tracker.price(
                     self.call, usage, known.get("model_served", ""), known.get("service_tier", "")
@@ -160,12 +170,36 @@ class OpenCall:
         )
         said = CallText(tuple(self._messages), text) if self._tracker.wants_text else None
         self._tracker.settle(self.call, self._holds, said, recorded=self._recorded)
+        if outcome == "success" and self._counter is not None:
+            self._counter(usage)
         return self.call
 
 
 def _is_refusal(status: int | None) -> bool:
     """True for statuses that say the model wasn't asked. Behind 408, 500, 502 and 504 it may have answered."""
-    return status is not None and ((400 <= status < 500 and status != 408) or status in (503, 529))
+    return status is not None and ((300 <= status < 500 and status != 408) or status in (503, 529))
+
+
+def reported(cost: int) -> Cost:
+    """What the provider says a request costs, in nano-dollars."""
+    return Cost(cost, fees=cost, source="reported")
+
+
+def price(pricer: Pricer, call: Call, usage: Usage, served: str = "", service_tier: str = "") -> Cost | None:
+    """The cost of `usage` by the model that served a call, else by the one it asked for."""
+    for model in (served, call.model_asked) if served != call.model_asked else (served,):
+        if model:
+            cost = pricer.cost(
+                usage,
+                provider=call.provider,
+                model=model,
+                backend=call.backend,
+                at=call.started_at,
+                service_tier=service_tier,
+            )
+            if cost is not None:
+                return cost
+    return None
 
 
 def with_cost(usage: Usage, cost: Cost | None) -> Usage:

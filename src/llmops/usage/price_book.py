@@ -16,15 +16,15 @@ from typing import Any
 
 from llmops.types import Cost, Usage
 from llmops.usage.entries import Entry, Layer, Match
-from llmops.usage.families import family
-from llmops.usage.matching import Fixed, Found, Unsure, in_force, quoted, server_entry, spellings
+from llmops.usage.families import family, in_family, is_alias
+from llmops.usage.matching import Fixed, Found, Unsure, Wanted, priced, quoted, served_names, server_entry, spellings
 from llmops.usage.prices_genai import GenaiPrices
 from llmops.usage.prices_litellm import LitellmPrices
-from llmops.usage.prices_yaml import YamlPrices, inline_prices, read_prices
-from llmops.usage.providers import SELF_HOSTED, provider_name
+from llmops.usage.prices_yaml import UNKNOWN, YamlPrices, inline_prices, read_prices
+from llmops.usage.providers import is_hosted, provider_name
 from llmops.usage.rates import Charge, Rates, charge, counts_of, tier_name, worst_case
 
-_RULES = "1"  # changes when the same prices give another cost
+_RULES = "2"  # changes when the same prices give another cost
 _REMEMBERED = 20_000
 _MAKERS = ("openai", "anthropic", "deepseek", "mistral", "xai", "cohere", "perplexity", "gemini")  # who runs their own
 
@@ -47,8 +47,9 @@ class PriceBook:
         self.published = tuple(published)
         self.server_rates = dict(server_rates or {})
         self._servers = {name: server_entry(name, rates) for name, rates in self.server_rates.items()}
-        self._found: dict[tuple[str, str, str], Found] = {}
-        self._entries: dict[tuple[str, str, str, str, int], tuple[Entry, ...]] = {}
+        self._found: dict[Wanted, Found] = {}
+        self._entries: dict[tuple[Wanted, str, int], tuple[Entry, ...]] = {}
+        self._snapshots: dict[tuple[str, str], tuple[str, ...]] = {}
         self._lock = threading.RLock()
 
     @classmethod
@@ -74,6 +75,10 @@ class PriceBook:
         """The same book with rates of self-hosted servers, by the name of their backend."""
         return PriceBook(self.yours, self.published, server_rates={**self.server_rates, **rates})
 
+    def is_listed(self, provider: str) -> bool:
+        """True for a provider whose prices the installed lists may have: not for a server of your own."""
+        return is_hosted(provider_name(provider))
+
     def warm(self) -> None:
         """Read the installed lists now (0.1 to 0.5 s), so that no call waits for it; safe to run in a thread."""
         for layer in self.published:
@@ -97,20 +102,24 @@ class PriceBook:
         *,
         provider: str,
         model: str,
+        asked: str = "",
         backend: str = "",
         at: float | None = None,
         service_tier: str = "",
     ) -> Cost | None:
         """The cost of one request at a Unix time (None: now), or None without a price. Never raises.
 
-        `estimated` when tokens are, when the entry is another snapshot's, or when a class or service tier that was
-        used has no rate of its own.
+        `model` is the one that served, and `asked` the one that was asked for, where that is known. Your price of the
+        model goes first, then yours of the name that was asked for when that is a name of the same model, then the
+        lists' of the model, and last the price of what was asked for. `estimated` when tokens are, when the entry is
+        another model's or snapshot's, or when a class or service tier that was used has no rate of its own.
         """
         try:
             if usage.certainty == "unknown" and not usage.total_tokens and not usage.images:
                 return None
             counts, tier = counts_of(usage), tier_name(service_tier)
-            for entry in self._priced(provider, model, backend, time.time() if at is None else at, service_tier):
+            wanted = Wanted(provider, model, "" if asked == model else asked, backend)
+            for entry in self._priced(wanted, time.time() if at is None else at, service_tier):
                 rates, own_tier = entry.card.rates(counts.input_tokens, tier)
                 charged = charge(counts, rates)
                 if charged is not None:
@@ -137,7 +146,8 @@ class PriceBook:
 
     def entry(self, provider: str, model: str, at: float | None = None, *, backend: str = "") -> Entry | None:
         """The price in force for a model, or None. `backend` finds the rates of a self-hosted server."""
-        return next(iter(self._priced(provider, model, backend, time.time() if at is None else at, "")), None)
+        wanted = Wanted(provider, model, backend=backend)
+        return next(iter(self._priced(wanted, time.time() if at is None else at, "")), None)
 
     def bound(
         self,
@@ -151,11 +161,12 @@ class PriceBook:
     ) -> int | None:
         """The most that a request can cost with at most these input and output tokens, in nano-dollars; or None.
 
-        Whatever share of them turns out cached, written to a cache, spoken or reasoned, `cost` is not more.
+        Whatever share of them turns out cached, written to a cache, spoken or reasoned, and whichever snapshot of the
+        model serves it, `cost` is not more.
         """
         moment = time.time() if at is None else at
         try:
-            found = self._priced(provider, model, backend, moment, service_tier)
+            found = self._possible(provider, model, backend, moment, service_tier)
             bounds = [worst_case(usage, entry.card, tier_name(service_tier)) for entry in found]
         except Exception:
             return None
@@ -170,11 +181,14 @@ class PriceBook:
         return self._limit("max_input_tokens", provider_name(provider), model)
 
     def _limit(self, limit: str, provider: str, model: str) -> int | None:
-        if not provider or provider in SELF_HOSTED:
+        if not is_hosted(provider):
             return None
-        names = [name for spelling in spellings(provider, model) for name in (spelling, family(spelling))]
         lists = [layer for layer in self.published if isinstance(layer, LitellmPrices)]
-        return next((found for layer in lists for name in names if (found := layer.limit(limit, provider, name))), None)
+        for names in (self._served(provider, model), [family(name) for name in spellings(provider, model)]):
+            found = [most for layer in lists for name in names if (most := layer.limit(limit, provider, name))]
+            if found:
+                return max(found)
+        return None
 
     def entries(self, search: str = "", at: float | None = None) -> Iterator[Entry]:
         """Every price in force whose provider and name hold all words of `search`: yours first, by layer."""
@@ -202,47 +216,56 @@ class PriceBook:
         return (maker, name) if maker else (found.pop(), name) if len(found) == 1 else None
 
     def hint(self, provider: str, model: str) -> str:
-        """The line to add under `models:` of the prices' YAML, with blanks that no price book accepts."""
-        who = f", provider: {quoted(provider_name(provider))}" if provider else ""
-        return f"- {{model: {quoted(model)}{who}, input: PRICE, output: PRICE}}  # dollars per million tokens"
+        """The line to add under `models:` of the prices' YAML, with blanks that no price book accepts.
 
-    def _priced(self, provider: str, model: str, backend: str, at: float, service_tier: str) -> tuple[Entry, ...]:
-        found = self._found.get((provider, model, backend))
+        It has no comment: a terminal may break the line, and the rest of a comment is no YAML.
+        """
+        who = provider_name(provider) or ("" if model else UNKNOWN)  # a pattern for all models of one server only
+        who = f", provider: {quoted(who)}" if who else ""
+        return f"- {{model: {quoted(model or '*')}{who}, input: PRICE, output: PRICE}}"
+
+    def _priced(self, wanted: Wanted, at: float, service_tier: str) -> tuple[Entry, ...]:
+        found = self._found.get(wanted)
         if found is None:
-            found = self._look_up(provider, model, backend)
-        key = (provider, model, backend, service_tier, int(at // found.slot) if found.slot else 0)
+            found = self._look_up(wanted)
+        key = (wanted, service_tier, int(at // found.slot) if found.slot else 0)
         try:
             return self._entries[key]
         except KeyError:
-            entries = in_force(found, at, tier_name(service_tier))
+            entries = priced(found, at, tier_name(service_tier))
             if len(self._entries) >= _REMEMBERED:
                 self._entries.clear()
             self._entries[key] = entries
             return entries
 
-    def _look_up(self, provider: str, model: str, backend: str) -> Found:
-        name = provider_name(provider)
+    def _look_up(self, wanted: Wanted) -> Found:
+        known = wanted._replace(provider=provider_name(wanted.provider))
         with self._lock:  # the installed lists are read here, once
-            matches = tuple(self._matches(name, model, backend))
-        slots = [match.slot for match in matches if match.slot]
-        found = Found(matches, min(slots, default=0))
+            matches = tuple(self._matches(known))
+            other = known._replace(model=known.asked, asked="", backend="")
+            instead = tuple(map(Unsure, self._matches(other))) if known.asked else ()
+        slots = [match.slot for match in (*matches, *instead) if match.slot]
+        found = Found(matches, instead, min(slots, default=0))
         if len(self._found) >= _REMEMBERED:
             self._found.clear()
-        self._found[provider, model, backend] = found
+        self._found[wanted] = found
         return found
 
-    def _matches(self, provider: str, model: str, backend: str) -> Iterator[Match]:
-        if not model and backend not in self._servers:
+    def _matches(self, wanted: Wanted) -> Iterator[Match]:
+        provider, names = wanted.provider, spellings(wanted.provider, wanted.model)
+        asked = spellings(provider, wanted.asked) if wanted.asked else ()
+        sure = asked if asked and is_alias(asked[-1], names[-1]) else ()
+        own = self.yours.match(provider, names, sure)
+        if own is not None:
+            yield own
+        if asked and not sure and in_family(asked[-1], names[-1]):
+            other = self.yours.match(provider, asked)
+            if other is not None:
+                yield Unsure(other)
+        if wanted.backend in self._servers:
+            yield Fixed(self._servers[wanted.backend])
+        if not is_hosted(provider) or not wanted.model:
             return
-        for spelling in spellings(provider, model):
-            own = self.yours.match(provider, spelling)
-            if own is not None:
-                yield own
-        if backend in self._servers:
-            yield Fixed(self._servers[backend])
-        if not provider or provider in SELF_HOSTED:
-            return
-        names = spellings(provider, model)
         found = [m for layer in self.published for s in names if (m := layer.match(provider, s)) is not None]
         yield from (match for match in found if match.sure)
         yield from (Unsure(match) for match in found if not match.sure)
@@ -250,6 +273,26 @@ class PriceBook:
             families = [family(s) for s in names if family(s) != s]
             others = [m for layer in self.published for s in families if (m := layer.match(provider, s)) is not None]
             yield from (Unsure(match) for match in others)
+
+    def _possible(self, provider: str, model: str, backend: str, at: float, service_tier: str) -> Iterator[Entry]:
+        """Every price that a call which asks for a model may be settled at, each once."""
+        seen: set[int] = set()
+        for name in self._served(provider, model):
+            wanted = Wanted(provider, name, "" if name == model else model, backend)
+            for entry in self._priced(wanted, at, service_tier):
+                if id(entry.card) not in seen:
+                    seen.add(id(entry.card))
+                    yield entry
+
+    def _served(self, provider: str, model: str) -> tuple[str, ...]:
+        found = self._snapshots.get((provider, model))
+        if found is None:
+            with self._lock:
+                found = served_names(provider_name(provider), model, self.yours, self.published)
+            if len(self._snapshots) >= _REMEMBERED:
+                self._snapshots.clear()
+            self._snapshots[provider, model] = found
+        return found
 
 
 def _rates_of_servers(yours: YamlPrices | None) -> Mapping[str, Rates]:

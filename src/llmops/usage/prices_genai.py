@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from llmops.usage.entries import DAY, MINUTE, Entry
-from llmops.usage.families import is_snapshot, snapshot_day
+from llmops.usage.families import is_alias, is_snapshot, snapshot_day
 from llmops.usage.providers import genai_id, provider_name
 from llmops.usage.rates import STANDARD, make_card, tier_name
 
@@ -85,6 +85,13 @@ class GenaiPrices:
             if fitting and second is None:  # a region before the name, or a snapshot that the list need not have meant
                 second = _Model(provider, found, False)
         return second
+
+    def served(self, provider: str, model: str) -> Iterator[str]:
+        """Names of snapshots of a model that the list spells out."""
+        known = self._providers.get(genai_id(provider))
+        for found in known.models if known is not None else ():
+            equal, _ = _literals(found.match)
+            yield from (name for name in sorted({*equal, found.id.lower()}) if is_alias(model, name))
 
     def entries(self, moment: float) -> Iterator[Entry]:
         for provider in self._providers.values():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.usage.entries import MINUTE, Entry
+from llmops.usage.families import family, is_alias
 from llmops.usage.providers import SELF_HOSTED, provider_name
 from llmops.usage.rates import STANDARD, Card, exact, make_card, tier_name
 
@@ -95,6 +96,12 @@ class LitellmPrices:
             name = ":".join(name.split(":")[:2])
         key = self._index.get((provider, name))
         return None if key is None else read_entry(provider, key, self._listed[key])
+
+    def served(self, provider: str, model: str) -> Iterator[str]:
+        """Names of snapshots of a model that the list has."""
+        begins = family(model.lower())
+        names = (name for of, name in self._index if of == provider and name.startswith(begins))
+        yield from (name for name in names if is_alias(model, name))
 
     def entries(self, moment: float) -> Iterator[Entry]:
         for (provider, _), key in {key: (pair, key) for pair, key in self._index.items()}.values():

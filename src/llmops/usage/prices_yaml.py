@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -14,12 +15,15 @@ from typing import Any
 
 from llmops.errors import ConfigError, did_you_mean
 from llmops.usage.entries import DAY, Entry, day_start
+from llmops.usage.families import is_alias
 from llmops.usage.providers import provider_name
 from llmops.usage.rates import CLASSES, STANDARD, Card, exact, make_card, tier_name
 from llmops.yamlfile import Document, load_yaml
 
 _ABOUT = ("model", "provider", "valid_from", "valid_until", "tiers", "service_tiers")
 _GLOB = "*?["
+_MARKED = re.compile(r"(?:[-@:](?:[0-9].*|v[0-9].*|v|l.*)?)?")  # the beginning of a snapshot's mark
+UNKNOWN = "unknown"  # `provider:` of prices for servers of which nobody knows who runs them
 Place = tuple[str | int, ...]
 
 
@@ -34,7 +38,7 @@ class _Row:
 
     def fits(self, provider: str, model: str) -> bool:
         own = self.entry
-        if own.provider and own.provider != provider:
+        if own.provider and own.provider != (provider or UNKNOWN):
             return False
         names = (model, f"{provider}/{model}")
         return any(fnmatchcase(name, own.model) for name in names) if self.glob else own.model in names
@@ -69,10 +73,30 @@ class YamlPrices:
     place: Place = ()
     name: str = "yours"
 
-    def match(self, provider: str, model: str) -> _RowsOfModel | None:
-        fitting = [row for row in self.rows if row.fits(provider, model)]
-        fitting.sort(key=lambda row: (row.rank, row.start), reverse=True)
-        return _RowsOfModel(fitting) if fitting else None
+    def match(self, provider: str, names: Sequence[str], asked: Sequence[str] = ()) -> _RowsOfModel | None:
+        """The rows for a model by any of its names, the closest first.
+
+        `asked` are names it was asked for by: a row that has one goes behind those that only mean the model itself,
+        and before patterns that mean both.
+        """
+        fitting = []
+        for row in self.rows:
+            own = any(row.fits(provider, name) for name in names)
+            other = any(row.fits(provider, name) for name in asked)
+            if own or other:
+                closeness = (2 if own else 1) if not row.glob else 2 if own and asked and not other else 0
+                fitting.append((closeness, row.rank, row.start, row))
+        fitting.sort(key=lambda one: one[:3], reverse=True)
+        return _RowsOfModel([row for *_, row in fitting]) if fitting else None
+
+    def served(self, provider: str, model: str) -> Iterator[str]:
+        """Names of snapshots of a model that rows are about; a pattern gives a name that fits it."""
+        for row in self.rows:
+            written = row.entry.model.removeprefix(f"{provider}/")
+            name = re.sub(r"\[!?(.)[^]]*\]", r"\1", written).replace("*", "").replace("?", "0")
+            about = _MARKED.fullmatch(name.removeprefix(model)) if name.startswith(model) else None
+            if about and row.fits(provider, name) and (row.glob or is_alias(model, name)):
+                yield name
 
     def entries(self, moment: float) -> Iterator[Entry]:
         latest: dict[tuple[str, str], _Row] = {}
@@ -123,7 +147,8 @@ def parse_prices(document: Document, place: Place = (), *, revision: str) -> Yam
     reader = _Reader(document, place)
     data = reader.mapping({} if data is None else data, (), ("currency", "models", "servers"))
     if data.get("currency", "USD") != "USD":
-        raise reader.error("currency is USD: other currencies aren't converted", ("currency",))
+        message = f"currency is {data['currency']!r:.40}: only USD is known, other currencies aren't converted"
+        raise reader.error(message, ("currency",))
     models = data.get("models") or []
     if not isinstance(models, list):
         raise reader.error("models is a list", ("models",), "write - model: NAME, with input: and output: below it")

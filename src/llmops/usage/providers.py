@@ -62,29 +62,37 @@ _KNOWN: dict[str, _Known] = {
 }
 _BEDROCK = re.compile(r"bedrock(-runtime)?(-fips)?\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)")
 
+OPENAI_COMPATIBLE = "openai_compatible"  # a server of OpenAI's shape at an address that isn't known
 SELF_HOSTED = frozenset(
     (
         *("vllm", "hosted_vllm", "sglang", "tgi", "triton", "tensorrt_llm", "trtllm", "infinity", "xinference"),
         *("ollama", "ollama_chat", "llamacpp", "llama_cpp", "llamafile", "lm_studio", "lemonade", "localai"),
-        *("oobabooga", "petals", "docker_model_runner", "litellm_proxy", "openai_http", "openai_like"),
-        *("openai_compatible", "custom_openai", "custom", "local", "http", "recorded", "extractive"),
+        *("oobabooga", "petals", "docker_model_runner", "litellm_proxy", OPENAI_COMPATIBLE),
+        *("custom", "local", "http", "recorded", "extractive"),
     )
 )
 """Kinds of servers that anybody can run: a hosted API's price is never theirs, whatever their models are called."""
 
 _NAMES = {
+    **dict.fromkeys(("openai_http", "openai_like", "custom_openai"), OPENAI_COMPATIBLE),
     **{other: name for name, known in _KNOWN.items() for other in known.litellm},
     **{name: name for name in _KNOWN},
 }
+
+
+def is_hosted(provider: str) -> bool:
+    """True for one of our names of who sells answers, and so may have them in a price list."""
+    return bool(provider) and provider not in SELF_HOSTED
 
 
 @lru_cache(4096)
 def provider_of(address: str, kind: str = "") -> str:
     """Our name for whoever runs the server at `address` (host, host:port or URL), reached by a backend of `kind`.
 
-    A host that isn't known gives `kind` when that is a kind of server anybody can run (`vllm`, `openai_http`), else
-    an empty name: what answers there may be anything, so no published price is its price. Without an address the
-    library itself chose it, and `kind` is the provider.
+    A host that isn't known gives `kind` when that is a kind of server anybody can run (`vllm`, and
+    `openai_compatible` for all that only have OpenAI's shape), else an empty name: what answers there may be
+    anything, so no published price is its price. Without an address the library itself chose it, and `kind` is the
+    provider.
     """
     host = _host(address)
     if not host:

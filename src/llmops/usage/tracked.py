@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from llmops.attribution import ATTEMPT
+from llmops.errors import BackendError
 from llmops.http.client import SENDING
-from llmops.types import Backend, Call, Completion, Request
-from llmops.usage.open_call import OpenCall, with_cost
+from llmops.types import Backend, Call, Completion, Cost, Pricer, Request
+from llmops.usage.open_call import OpenCall, price, reported, with_cost
 from llmops.usage.tracker import Tracker
 
 EMBEDDING_BATCH = 256
@@ -21,7 +22,8 @@ EMBEDDING_BATCH = 256
 class TrackedBackend:
     """Wraps a backend; `name` is what the project calls it, `provider` who runs it, `address` its host and port.
 
-    Without a `tracker` it only passes on. What the inner backend has beside `complete` and `stream` is there too.
+    Without a `tracker` it only passes on. It streams and embeds when the inner backend does, and what that has beside
+    is there too. `pricer` prices kept answers where nothing is sent.
     """
 
     def __init__(
@@ -29,11 +31,14 @@ class TrackedBackend:
     ) -> None:
         self.backend = backend
         self.tracker = tracker
+        self.pricer: Pricer | None = None
         self.name = name
         self.provider = provider
         self.address = address
         if hasattr(backend, "embed"):
             self.embed = self._embed
+        if hasattr(backend, "stream"):
+            self.stream = self._stream
 
     def __getattr__(self, name: str) -> Any:
         if name == "backend":  # not made yet
@@ -59,7 +64,7 @@ class TrackedBackend:
             SENDING.reset(token)
         return self._settled(call, completion)
 
-    async def stream(self, request: Request) -> AsyncGenerator[str | Completion, None]:
+    async def _stream(self, request: Request) -> AsyncGenerator[str | Completion, None]:
         """Pieces of text, then the whole. A stream left early is a call that was abandoned."""
         inner: Any = self.backend
         if self.tracker is None:
@@ -101,6 +106,7 @@ class TrackedBackend:
             messages = tuple({"role": "user", "content": text} for text in batch)
             request = Request(messages, parameters={"max_tokens": 0})
             call = await self._open(request, stream=False)
+            call.call = replace(call.call, operation="embeddings")
             token = SENDING.set(call)
             try:
                 vectors += await inner.embed(batch)
@@ -112,13 +118,21 @@ class TrackedBackend:
             call.succeeded()
         return vectors
 
-    def priced(self, completion: Completion) -> Completion:
-        """A kept answer with what it would cost now."""
-        if self.tracker is None or completion.usage.certainty == "unknown":
+    def priced(self, completion: Completion, request: Request) -> Completion:
+        """A kept answer to `request` with what it would cost now, or what the provider once said it did."""
+        pricer = self.pricer if self.tracker is None else self.tracker.pricer
+        if pricer is None:
             return completion
-        asked = Call("", time.time(), self.name, self.provider, model_asked=getattr(self.backend, "model", ""))
-        cost = self.tracker.price(asked, completion.usage, completion.model, completion.service_tier)
+        cost: Cost | None = None
+        if completion.reported_cost is not None:
+            cost = reported(completion.reported_cost)
+        elif completion.usage.certainty != "unknown":
+            asked = Call("", time.time(), self.name, self.provider, model_asked=self._model(request))
+            cost = price(pricer, asked, completion.usage, completion.model, completion.service_tier)
         return replace(completion, usage=with_cost(completion.usage, cost))
+
+    def _model(self, request: Request) -> str:
+        return request.model or getattr(self.backend, "model", "")
 
     async def _open(self, request: Request, *, stream: bool) -> OpenCall:
         assert self.tracker is not None
@@ -127,7 +141,7 @@ class TrackedBackend:
             backend=self.name,
             provider=self.provider,
             address=self.address,
-            model=request.model or getattr(self.backend, "model", ""),
+            model=self._model(request),
             stream=stream,
             attempt=1 if attempt is None else attempt.number,
             messages=request.messages,
@@ -145,6 +159,7 @@ class TrackedBackend:
             service_tier=completion.service_tier,
             reported_cost=completion.reported_cost,
             text=completion.text,
+            tool_calls=completion.tool_calls,
             first_token_s=completion.first_token_s,
         )
         return replace(completion, usage=settled.usage, backend=self.name)
@@ -152,7 +167,9 @@ class TrackedBackend:
 
 def _ended(call: OpenCall, error: BaseException) -> None:
     if not isinstance(error, (asyncio.CancelledError, KeyboardInterrupt)):
-        call.failed(error)
+        ended = call.failed(error)
+        if isinstance(error, BackendError):
+            error.__dict__["usage"] = ended.usage  # for limits of a run: what may have been billed
         return
     attempt = ATTEMPT.get()
     if attempt is not None and attempt.is_over():

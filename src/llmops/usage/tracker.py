@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +24,7 @@ from llmops.types import (
     Request,
     Usage,
 )
-from llmops.usage.open_call import OpenCall
+from llmops.usage.open_call import OpenCall, price
 
 __all__ = ["OpenCall", "OnFailure", "Tracker"]
 
@@ -57,7 +58,9 @@ class Tracker:
         self.keep_text = keep_text
         self.on_failure = on_failure
         self.lost = 0
+        self.is_closed = False
         self.wants_text = keep_text or bool(sinks)
+        self.lost_calls: deque[OpenCall] = deque()  # whose owners are gone: settled at the next opportunity
         self._sinks = tuple(sinks)
         self._warned = False
 
@@ -83,13 +86,12 @@ class Tracker:
                 await self.log.begin(call, holds)
         except StoreError as error:
             self._lose(error, holds)
-            return OpenCall(self, call, (), messages, recorded=False)
+            return OpenCall(self, call, (), messages, request, recorded=False)
         except BaseException as error:
-            if not isinstance(error, LlmopsError):  # cancelled while the row was being written
-                self.log.discard(call, holds)
+            self._discard(call, holds, error)
             raise
         self._begun(call)
-        return OpenCall(self, call, holds, messages)
+        return OpenCall(self, call, holds, messages, request)
 
     def open_now(
         self,
@@ -113,25 +115,39 @@ class Tracker:
                 self.log.begin_now(call, holds)
         except StoreError as error:
             self._lose(error, holds)
-            return OpenCall(self, call, (), messages, recorded=False)
+            return OpenCall(self, call, (), messages, request, recorded=False)
+        except BaseException as error:
+            self._discard(call, holds, error)
+            raise
         self._begun(call)
-        return OpenCall(self, call, holds, messages)
+        return OpenCall(self, call, holds, messages, request)
 
-    def flush(self, timeout_s: float = 30) -> None:
+    def flush(self, timeout_s: float = 30, *, exporters: bool = True) -> None:
         """Wait until everything is committed and the exporters were told. Raises `StoreError`."""
+        self.settle_lost()
         self.log.flush(timeout_s)
-        for sink in self._sinks:
+        for sink in self._sinks if exporters else ():
             flush = getattr(sink, "flush", None)
             if flush is not None:
                 with contextlib.suppress(Exception):
                     flush()
 
     def close(self) -> None:
-        """End the exporters, then the log."""
-        for resource in (*self._sinks, self.log):
-            close = getattr(resource, "close", None)
-            if close is not None:
-                close()
+        """End the exporters, then the log. Raises `StoreError` when something couldn't be written."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self.settle_lost()
+        for sink in self._sinks:
+            with contextlib.suppress(Exception):  # an exporter that breaks must not keep calls from the log
+                getattr(sink, "close", _nothing)()
+        getattr(self.log, "close", _nothing)()
+
+    def settle_lost(self) -> None:
+        """End the calls that nobody holds any more: streams that were left while their event loop was closed."""
+        while self.lost_calls:
+            with contextlib.suppress(IndexError):  # another thread took it
+                self.lost_calls.popleft().abandoned()
 
     def settle(self, call: Call, holds: tuple[Hold, ...], text: CallText | None, *, recorded: bool) -> None:
         """Hand a finished call over. A log that can't be written says so at the next call: an answer that was paid
@@ -150,19 +166,13 @@ class Tracker:
 
     def price(self, call: Call, usage: Usage, served: str = "", service_tier: str = "") -> Cost | None:
         """The cost of `usage` by the model that served a call, else by the one it asked for."""
-        for model in (served, call.model_asked) if served != call.model_asked else (served,):
-            if model:
-                cost = self.pricer.cost(
-                    usage,
-                    provider=call.provider,
-                    model=model,
-                    backend=call.backend,
-                    at=call.started_at,
-                    service_tier=service_tier,
-                )
-                if cost is not None:
-                    return cost
-        return None
+        return price(self.pricer, call, usage, served, service_tier)
+
+    def _discard(self, call: Call, holds: tuple[Hold, ...], error: BaseException) -> None:
+        """After a cancel or Ctrl-C while the row was being written, nobody knows whether it was: nothing was sent."""
+        if not isinstance(error, LlmopsError):
+            with contextlib.suppress(StoreError):  # what ended it is what is raised
+                self.log.discard(call, holds)
 
     def _begun(self, call: Call) -> None:
         """Exporters note the caller's own trace where the call starts."""
@@ -173,6 +183,8 @@ class Tracker:
                     begun(call)
 
     def _holds(self, call: Call, messages: Sequence[Message], request: Request | None) -> tuple[Hold, ...]:
+        if self.lost_calls:
+            self.settle_lost()
         if self.budgets is None:
             return ()
         return self.budgets.holds(call, request or Request(tuple(messages), call.model_asked))
@@ -187,6 +199,10 @@ class Tracker:
         if not self._warned:
             self._warned = True
             warnings.warn(f"calls are no longer recorded: {error}", RuntimeWarning, stacklevel=4)
+
+
+def _nothing() -> None:
+    """What a log or an exporter without `close` does."""
 
 
 def _new_call(
