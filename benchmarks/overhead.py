@@ -4,12 +4,16 @@ The same requests to a loopback server, 32 at once, by a bare aiohttp loop, by `
 log (SQLite, on disk), and by litellm. Each is a process of its own; several rounds, side by side. CPU is of the whole
 client process after its imports and 32 warm-up calls, threads included; the server's isn't counted. Log rows written
 are counted at the end: as many as calls, or the round fails.
+
+`--freeze` has every process call `gc.freeze()` after its warm-up, as services do: a full garbage collection walks over
+all that was imported, and the bare loop has imported the least.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -25,6 +29,7 @@ from run import stub
 CONCURRENCY = 32
 WAYS = ("aiohttp", "openai_http", "tracked", "litellm")
 MESSAGES = [{"role": "user", "content": "Which city is the capital of France?"}]
+FREEZE = "--freeze"
 Call = Callable[[], Awaitable[object]]
 
 
@@ -45,6 +50,8 @@ async def repeat(call: Call, times: int) -> None:
 
 async def measure(call: Call, times: int, finish: Callable[[], object] = lambda: None) -> None:
     await repeat(call, CONCURRENCY)
+    if FREEZE in sys.argv:
+        gc.freeze()
     began = cpu_s()
     await repeat(call, times)
     finish()
@@ -116,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=5_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(FREEZE, action="store_true", help="gc.freeze() after the warm-up")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -128,6 +136,7 @@ def main() -> None:
             for way in WAYS:
                 times = options.calls if way != "litellm" else max(200, options.calls // 10)
                 words = [sys.executable, __file__, "--way", way, "--port", str(port), "--calls", str(times)]
+                words += [FREEZE] if options.freeze else []
                 done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parent)
                 if done.returncode:
                     raise SystemExit(f"{way}:\n{done.stderr[-2000:]}")

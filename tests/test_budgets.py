@@ -67,6 +67,11 @@ def test_limits_say_their_unit(text, limit, unit):
         ({"limit": "-$5"}, "isn't an amount of dollars"),
         ({"limit": "$0.0000000001"}, "finer than a billionth"),
         ({"limit": None}, "has no limit"),
+        ({"limit": "$1,5"}, "'\\$1,5' isn't an amount of dollars"),
+        ({"limit": "$1,00"}, "isn't an amount of dollars"),
+        ({"limit": "1,5 tokens"}, "limit is '1,5 tokens'"),
+        ({"limit": "1,0000 requests"}, "limit is '1,0000 requests'"),
+        ({"media_tokens": -5}, "media_tokens is -5, not a number of tokens"),
         ({"limit": "9999999999B tokens"}, "whole number"),
         ({"per": "fortnight"}, "per is 'fortnight'.*hour, day"),
         ({"per": None}, "has no per"),
@@ -333,8 +338,32 @@ def test_a_spent_budget_refuses_at_once_in_the_words_of_its_rule():
     assert isinstance(error, BudgetExceededError)
     assert (error.kind, error.stops, error.exit_code) == ("budget_exceeded", False, 3)
     assert error.window == "nanodollars/day/team=search/2026-12-01"
-    for said in ("the budget $1.00 per day by team", "team=search", "are used", "this call may take", "next day"):
+    assert error.window not in str(error)
+    for said in (
+        "the budget of $1.00 a day for team search has no room: $1.00 used, this call may take",
+        "next day",
+    ):
         assert said in str(error)
+
+
+@pytest.mark.parametrize(
+    ("written", "call", "words"),
+    [
+        ({"per": "run", "action": "stop"}, {"run": "r-1"}, "the budget of $1.00 a run for run r-1"),
+        ({"per": "total"}, {}, "the budget of $1.00 in total"),
+        ({"per": "hour", "by": ["team", "user"]}, {"user": "a/b=c, d"}, "an hour for team (none), user a/b=c, d"),
+        ({"per": "week", "where": {"team": ["b", "a"]}}, {"team": "a"}, "a week for team a or b"),
+        ({"per": "month", "by": "tag:customer"}, {"tags": (("customer", "Ac*me"),)}, "a month for customer Ac*me"),
+        ({"per": "day", "by": "team"}, {"team": "long" * 30}, "a day for team longlong"),
+        ({"per": "day", "limit": "5k tokens"}, {}, "the budget of 5,000 tokens a day"),
+    ],
+)
+def test_a_budget_names_whose_window_it_is_in_words(written, call, words):
+    found = rule(**{"limit": "$1", **written})
+    said = found.words(found.window(new_call(**call)) or "")
+    assert said.startswith("the budget of ")
+    assert words in said
+    assert "/202" not in said and "%2" not in said and len(said) < 120
 
 
 def test_patience_ends():
@@ -345,7 +374,7 @@ def test_patience_ends():
         holds = found.holds(call, request())
         await found.begin(log, call, holds)
         log_tries = log.tries
-        with pytest.raises(BudgetRefusedError, match="1 requests are set aside") as caught:
+        with pytest.raises(BudgetRefusedError, match="1 request set aside") as caught:
             await found.begin(log, replace(call, id="2"), holds)
         with pytest.raises(BudgetRefusedError):
             found.begin_now(log, replace(call, id="3"), holds)
@@ -371,7 +400,7 @@ def test_what_a_dead_process_set_aside_is_settled_before_anybody_waits_for_it(no
     found = budgets({"limit": "1 requests", "per": "total"}, settle_dead=settle_dead)
     call = new_call()
     holds = found.holds(call, request())
-    with pytest.raises(BudgetRefusedError, match="1 requests are used"):
+    with pytest.raises(BudgetRefusedError, match="1 request used"):
         if now:
             found.begin_now(log, call, holds)
         else:
@@ -417,8 +446,8 @@ def test_a_window_warns_once_at_80_percent_and_once_when_it_is_reached():
     for _ in range(12):
         used(found, DOLLAR // 10)
     assert [text.split(":")[0] for text in told] == [
-        "the budget $1.00 per day is 80% used",
-        "the budget $1.00 per day is reached",
+        "the budget of $1.00 a day is 80% used",
+        "the budget of $1.00 a day is reached",
     ]
     assert "$0.80 of $1.00" in told[0]
     used(found, DOLLAR, at=DAY + 86_400)

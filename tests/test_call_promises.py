@@ -255,7 +255,7 @@ def test_an_exporter_that_fails_loses_nothing(tmp_path: Path) -> None:
 def test_whom_a_call_is_for_stays_with_it(tmp_path: Path) -> None:
     async def work(backend: TrackedBackend) -> None:
         async def for_user(user: str) -> None:
-            with track(team="search", user=user, run="r1"), attributed(purpose="judge"):
+            with track(team="search", user=user, app_run="r1"), attributed(purpose="judge"):
                 await backend.complete(asked(user))
 
         await asyncio.gather(*(for_user(f"u{n}") for n in range(20)))
@@ -264,7 +264,7 @@ def test_whom_a_call_is_for_stays_with_it(tmp_path: Path) -> None:
         rows = rows_of(tmp_path, work, over_http(server))
     assert sorted(row.attribution.user for row in rows) == sorted(f"u{n}" for n in range(20))
     assert {(r.attribution.team, r.attribution.purpose, r.attribution.tags) for r in rows} == {
-        ("search", "judge", (("run", "r1"),))
+        ("search", "judge", (("app_run", "r1"),))
     }
 
 

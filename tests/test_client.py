@@ -15,8 +15,9 @@ import pytest
 
 import llmops
 from conftest import clean_environment
-from llmops.connecting import project_tracker
-from llmops.errors import BackendTimeoutError, InputError, NotFoundError, RequestRejectedError, StoreError
+from llmops.config import load_config
+from llmops.connecting import Backends, project_tracker
+from llmops.errors import BackendTimeoutError, ConfigError, InputError, NotFoundError, RequestRejectedError, StoreError
 from llmops.evals.sender import Sender
 from llmops.evals.suite import Limits
 from llmops.store.call_queries import Calls
@@ -211,7 +212,10 @@ def test_ctrl_c_in_a_program_cancels_its_call(project, server):
         return Reply(latency_s=60)
 
     server.decide = decide
-    (project / "program.py").write_text("import llmops\nllmops.connect('local').complete('x')\n")
+    ctrl_c_works = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # not when in the background
+    )
+    (project / "program.py").write_text(f"{ctrl_c_works}import llmops\nllmops.connect('local').complete('x')\n")
     words = [sys.executable, "program.py"]
     with subprocess.Popen(words, cwd=project, env=clean_environment(), stderr=subprocess.PIPE) as program:
         _, complaint = program.communicate(timeout=60)
@@ -315,3 +319,123 @@ def test_no_text_is_kept_in_any_file_of_the_store(project):
         files = [path for path in (project / ".llmops").iterdir() if path.name.startswith("llmops.db")]
         assert any(b"stub-model" in path.read_bytes() for path in files)
         assert not [path for path in files if b"PROMPTED" in path.read_bytes() or b"7 days" in path.read_bytes()]
+
+
+def test_parameters_are_given_by_name_or_as_a_mapping(project, server):
+    with llmops.connect("local", root=project) as client:
+        client.complete("x", max_tokens=50, temperature=0)
+        client.complete("x", parameters={"max_tokens": 50}, temperature=0)
+        list(client.stream("x", max_tokens=50, top_k=3))
+        with pytest.raises(InputError, match="max_tokens is given twice"):
+            client.complete("x", max_tokens=5, parameters={"max_tokens": 50})
+        with pytest.raises(InputError, match="parameters is 50"):
+            client.complete("x", parameters=50)
+    first, second, third = (body for body in server.bodies)
+    assert first == second and (first["max_tokens"], first["temperature"]) == (50, 0)
+    assert (third["max_tokens"], third["top_k"]) == (50, 3)
+
+
+QUIET_ENDS = {
+    "a synchronous with around awaited calls": """
+async def go():
+    with llmops.connect("local") as client:
+        print((await client.acomplete("x")).text)
+asyncio.run(go())
+""",
+    "closed in a coroutine": """
+async def go():
+    client = llmops.connect("local")
+    print((await client.acomplete("x")).text)
+    client.close()
+asyncio.run(go())
+""",
+    "never closed": """
+client = llmops.connect("local")
+async def go():
+    print((await client.acomplete("x")).text)
+asyncio.run(go())
+""",
+    "dropped while the loop goes on": """
+async def go():
+    print((await llmops.connect("local").acomplete("x")).text)
+    gc.collect()
+    await asyncio.sleep(0)
+asyncio.run(go())
+gc.collect()
+""",
+    "a loop closed by hand": """
+async def go():
+    print((await client.acomplete("x")).text)
+client = llmops.connect("local")
+loop = asyncio.new_event_loop()
+loop.run_until_complete(go())
+loop.close()
+warnings.simplefilter("ignore", ResourceWarning)  # of Python's own: the transports can't be closed any more
+""",
+    "a loop that is never closed": """
+async def go():
+    print((await client.acomplete("x")).text)
+client = llmops.connect("local")
+loop = asyncio.new_event_loop()
+loop.run_until_complete(go())
+""",
+    "a stream that is left": """
+async def go():
+    client = llmops.connect("local")
+    async for piece in client.astream("x"):
+        print("7 days")
+        break
+asyncio.run(go())
+""",
+}
+
+
+@pytest.mark.parametrize("body", QUIET_ENDS.values(), ids=QUIET_ENDS)
+def test_programs_end_quietly_however_they_leave_a_client(project, body):
+    done, calls = script(project, f"import asyncio, gc, warnings, llmops\n{body}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7 days\n", "")
+    assert len(calls) == 1
+
+
+def test_a_loop_that_ends_closes_its_connections(project, server):
+    client = llmops.connect("local", root=project)
+
+    async def go():
+        await client.acomplete("x")
+        [(_, session, _)] = client.backend.backend._client._sessions.values()
+        return session
+
+    assert asyncio.run(go()).closed
+
+
+def test_a_header_for_telemetry_is_needed_only_where_something_is_sent(tmp_path, monkeypatch, server):
+    monkeypatch.delenv("TRACES_KEY", raising=False)
+    more = 'telemetry: {otlp: "http://127.0.0.1:9", headers: {Authorization: "Bearer ${TRACES_KEY}"}}\n'
+    (tmp_path / "llmops.yaml").write_text(SETTINGS.format(url=server.url) + more)
+    assert load_config(tmp_path).secrets == ()
+    with pytest.raises(ConfigError, match="TRACES_KEY"):
+        llmops.connect("local", root=tmp_path)
+    monkeypatch.setenv("TRACES_KEY", "hush-hush")
+    assert load_config(tmp_path).secrets == ("hush-hush",)
+
+
+def test_one_price_line_serves_a_server_of_your_own_whoever_asks(tmp_path, server):
+    server.decide = lambda body, number: Reply(model="gpt-4o")
+    settings = (
+        f"backends:\n"
+        f"  plain: {{openai_http: {{base_url: '{server.url}', model: gpt-4o}}}}\n"
+        f"  other: {{litellm: {{model: openai/gpt-4o, api_base: '{server.url}', api_key_env: A_KEY}}}}\n"
+    )
+    prices = "prices:\n  models:\n    - {model: gpt-4o, provider: openai_compatible, input: 1, output: 2}\n"
+    for folder, text in ((tmp_path / "without", settings), (tmp_path / "with", settings + prices)):
+        folder.mkdir()
+        (folder / "llmops.yaml").write_text(text)
+    with llmops.connect("plain", root=tmp_path / "without") as client:
+        assert client.complete("x").usage.cost is None
+    with llmops.connect("plain", root=tmp_path / "with") as client:
+        assert client.complete("x").usage.cost == 25_000
+    config = load_config(tmp_path / "with")
+    made = [Backends(config, config.root).make(name).backend for name in ("plain", "other")]
+    assert {backend.provider for backend in made} == {"openai_compatible"}
+    for folder in ("without", "with"):
+        project_tracker(tmp_path / folder).close()

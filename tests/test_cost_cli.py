@@ -240,6 +240,7 @@ def test_reports_by_user_say_what_was_pruned(cost, tmp_path):
     assert cost("prune", "--days", "5", "--yes").code == 0
     said = "3 requests ($0.03) of this window were pruned, and with them whose they were"
     done = cost("report", "--by", "user")
+    assert "all calls" not in done.out
     assert f"! {said}" in " ".join(done.out.split())
     made = costs.report(by="user")
     assert said in made.render("html") and said in made.render("markdown")
@@ -352,6 +353,16 @@ def test_exports(cost, filled, tmp_path):
     assert "left out 1 requests without a price" in done.err
     assert (tmp_path / "f.csv").read_text("utf-8").startswith("BilledCost,BillingAccountId,")
     assert not list(tmp_path.glob(".llmops-*"))
+
+
+def test_folders_that_cannot_be_made_are_told(cost, filled, monkeypatch):
+    def refuse(*args, **more):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    for words in (["report", "-o", "a/x.html"], ["report", "-o", "a/x.parquet"], ["export", "-o", "a/x.csv"]):
+        done = cost(*words)
+        assert (done.code, done.err.count("\n")) == (2, 1) and "permission denied" in done.err
 
 
 def test_an_export_can_go_to_stdout(cost, filled, tmp_path):
@@ -507,11 +518,9 @@ def test_a_young_server_was_paid_for_minutes(cost, tmp_path):
 
 
 def test_a_server_busier_than_its_settings_is_told(cost, tmp_path):
+    (tmp_path / "llmops.yaml").write_text(SERVERS, "utf-8")
     used = Usage(900_000, 0, requests=1, certainty="exact")
     local = replace(call(1, NOON, cost=100 * CENT), backend="local", usage=used)
-    local = replace(
-        call(1, NOON, cost=100 * CENT), backend="local", usage=Usage(900_000, 0, requests=1, certainty="exact")
-    )
     fill(tmp_path / ".llmops" / "llmops.db", [local])
     [one] = costs.servers(now=NOON + 600)
     from llmops.cli.cost_limits import _lines

@@ -407,3 +407,8 @@ def test_reconciling_tokens_and_totals_by_day(store, tmp_path):
     made = costs.reconcile(path, store=store)
     assert not made.in_dollars
     assert (made.ours, made.theirs, made.share) == (1200, 1200, 0.0)
+
+
+def test_a_line_of_unpriced_and_refused_requests_has_no_average_of_zero():
+    line = CostLine(requests=170, unpriced=168)  # two were refused, and cost nothing
+    assert (line.cost, line.per_request, line.per_thousand) == (None, None, None)

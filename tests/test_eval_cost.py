@@ -303,3 +303,110 @@ def test_the_mean_of_the_answers_that_have_a_price_is_not_the_cost_of_all(projec
     assert run.aggregate.value("cost_per_case", "small") == pytest.approx(ONE / 1e9)
     assert run.aggregate.value("cost_per_case", "large") is None
     assert run.aggregate.unpriced("large") == CASES - 3
+
+
+OWN_CALLS = """\
+import llmops
+
+def asks(question):
+    return llmops.connect("local").complete(question, max_tokens=10).text
+
+async def awaits(question):
+    async with llmops.connect("local") as client:
+        return (await client.acomplete(question, max_tokens=10)).text
+
+async def holds_up_the_loop(question):
+    return asks(question)
+
+def streams(question):
+    return list(llmops.connect("local").stream(question, max_tokens=10))[-1].text
+
+def swallows(question):
+    try:
+        return asks(question)
+    except Exception:
+        return "nothing"
+
+def openai(question):
+    import openai as package
+    from llmops.integrations.openai import tracked
+
+    client = tracked(package.OpenAI(base_url=URL, api_key="none"), backend="local", provider="vllm")
+    messages = [{"role": "user", "content": question}]
+    return client.chat.completions.create(model="small", messages=messages, max_tokens=10).choices[0].message.content
+
+def unbounded(question):
+    return llmops.connect("local").complete(question).text
+
+def knows(question):
+    return "ok"
+
+def judged(sample):
+    return float(asks(sample.inputs["question"]) == "ok")
+
+def judged_and_swallowed(sample):
+    return float(swallows(sample.inputs["question"]) == "ok")
+"""
+
+
+def write_own_calls(project, server, pipeline, metric="contains"):
+    url = server.url if server.url.endswith("/v1") else f"{server.url}/v1"
+    (project / "own.py").write_text(f"URL = {url!r}\n{OWN_CALLS}")
+    (project / "suite.yaml").write_text(
+        f"dataset: cases.jsonl\nvariants:\n  v: {{python: 'own.py:{pipeline}'}}\nmetrics: [{metric}]\n"
+    )
+
+
+ASKERS = [(name, "contains") for name in ("asks", "awaits", "streams", "swallows", "holds_up_the_loop", "openai")]
+ASKERS += [("knows", f"{{python: 'own.py:{name}'}}") for name in ("judged", "judged_and_swallowed")]
+MOST = {"--max-requests=5": 5, "--max-cost=$0.001": 28, "--max-tokens=700": 22}  # requests that can't be over it
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "metric", "limit"),
+    [
+        *((*asker, "--max-cost=$0.001") for asker in ASKERS),
+        *((*ASKERS[place], limit) for place in (0, 1, -2) for limit in ("--max-requests=5", "--max-tokens=700")),
+    ],
+)
+def test_limits_hold_for_calls_that_pipelines_and_metrics_make_themselves(
+    project, llmops, server, pipeline, metric, limit
+):
+    if pipeline == "openai":
+        pytest.importorskip("openai")
+    write_own_calls(project, server, pipeline, metric)
+    done = llmops("eval", "suite.yaml", limit, cwd=project)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "stopped: finish it with" in done.stderr
+    calls = [c for c in calls_of(project) if c.outcome != "unsent"]
+    assert 0 < server.count == len(calls) < CASES
+    if pipeline != "holds_up_the_loop":  # it can't wait for the others to end
+        assert 5 <= server.count <= MOST[limit]
+    assert sum(c.cost.total for c in calls) <= 1_000_000
+    assert sum(c.usage.total_tokens for c in calls) <= 700
+
+
+@pytest.mark.parametrize(("limit", "why"), [("--max-cost=1", "dollars"), ("--max-tokens=100000", "--max-tokens")])
+def test_a_pipelines_own_call_without_a_bound_ends_a_limited_run_and_says_so(project, llmops, server, limit, why):
+    write_own_calls(project, server, "unbounded")
+    done = llmops("eval", "suite.yaml", limit, cwd=project, COLUMNS="300")
+    assert done.returncode == 3 and server.count == 0, done.stdout + done.stderr
+    assert "a call that v makes itself" in done.stdout and why in done.stdout and "max_tokens" in done.stdout
+
+
+def test_what_judging_cost_is_said_apart(project, llmops, server):
+    write_own_calls(project, server, "knows", "{python: 'own.py:judged'}")
+    done = llmops("eval", "suite.yaml", "--set", 'gates=["cost_per_case <= $0.0001"]', cwd=project)
+    assert done.returncode == 3, done.stdout + done.stderr  # the variant itself asked no model
+    assert f"judging: {CASES} calls to models, $0.00075, counted apart" in done.stderr
+    assert "judging $0.0008" in done.stderr
+    assert "judging" not in llmops("eval", "suite.yaml", "--set", "metrics=[contains]", cwd=project).stderr
+
+
+def test_budgets_that_fill_up_are_one_plain_line(project, llmops, server):
+    text = (project / "llmops.yaml").read_text()
+    (project / "llmops.yaml").write_text(text + "budgets:\n  - {limit: 10 requests, per: day, action: warn}\n")
+    done = llmops("eval", "suite.yaml", cwd=project)
+    told = [line for line in done.stderr.splitlines() if "10 requests" in line]
+    assert told and all(line.startswith("warning: the budget") for line in told), done.stderr
+    assert "RuntimeWarning" not in done.stderr

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 
 import pytest
 from hypothesis import given
@@ -150,6 +152,53 @@ def test_budget_is_never_overspent(limit, requests, max_requests):
         await asyncio.gather(*(spend(w, s) for w, s in requests), return_exceptions=True)
         assert budget.tokens <= limit
         assert budget.requests <= max_requests
+
+    asyncio.run(body())
+
+
+def test_threads_and_event_loops_share_a_budget():
+    budget = Budget(max_tokens=1000)
+    spent: list[int] = []
+
+    def in_a_thread() -> None:
+        with contextlib.suppress(BudgetExceededError):
+            while True:
+                budget.reserve_now(60)
+                spent.append(7)
+                budget.settle(60, 7)
+
+    async def in_a_loop() -> None:
+        with contextlib.suppress(BudgetExceededError):
+            while True:
+                await budget.reserve(300)
+                await asyncio.sleep(0)
+                spent.append(11)
+                budget.settle(300, 11)
+
+    async def many() -> None:
+        await asyncio.gather(*(in_a_loop() for _ in range(8)))
+
+    works = [*[in_a_thread] * 4, *[lambda: asyncio.run(many())] * 2]
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert 940 < budget.tokens == sum(spent) <= 1000
+    budget.reserve_now(1000 - budget.tokens)  # nothing is set aside any more
+
+
+def test_whoever_must_not_wait_for_a_budget_is_refused_at_once():
+    async def body() -> None:
+        budget = Budget(max_requests=1)
+        await budget.reserve(0)
+        with pytest.raises(BudgetExceededError):
+            await budget.reserve(0, waits=False)
+        with pytest.raises(BudgetExceededError):
+            budget.reserve_now(0, wait_s=0)
+        budget.give_back(0)
+        budget.reserve_now(0, wait_s=0)
 
     asyncio.run(body())
 

@@ -27,6 +27,7 @@ from llmops.errors import (
 )
 from llmops.http.client import SENDING
 from llmops.types import Completion, Request, Usage
+from llmops.usage.providers import provider_of
 from provider_server import Answer, ProviderServer, Tokens, wire
 from stub_server import Reply, StubServer
 
@@ -284,6 +285,25 @@ def test_tool_calls_come_back() -> None:
             found, _ = ask(made)
         assert isinstance(found, Completion)
         assert [(c.name, dict(c.arguments), c.id) for c in found.tool_calls] == [("look", {"city": "Paris"}, "c1")]
+
+
+@pytest.mark.parametrize(
+    ("model", "api_base", "provider"),
+    [
+        ("openai/gpt-4o", "http://localhost:8000/v1", "openai_compatible"),
+        ("gpt-4o", "http://localhost:8000/v1", "openai_compatible"),
+        ("azure/gpt-4o", "https://acme.openai.azure.com", "azure"),
+        ("azure/gpt-4o", "http://gateway.example", "openai_compatible"),
+        ("openai/gpt-4o", "https://api.openai.com/v1", "openai"),
+        ("openai/llama", "https://api.groq.com/openai/v1", "groq"),
+        ("ollama/llama3", "http://localhost:11434", "ollama"),
+        ("anthropic/claude-haiku-4-5", "http://gateway.example", ""),
+        ("anthropic/claude-haiku-4-5", "", "anthropic"),
+    ],
+)
+def test_who_runs_the_server_follows_from_its_address(model: str, api_base: str, provider: str) -> None:
+    made = LiteLLM(model, api_base=api_base)
+    assert (made.provider or provider_of(made.base_url, made.server_kind)) == provider
 
 
 def test_identity_and_readiness() -> None:

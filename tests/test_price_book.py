@@ -474,18 +474,18 @@ def test_any_data_is_prices_or_an_error_of_ours(data):
         ("api.x.ai", "", "xai"),
         ("api.cohere.com", "", "cohere"),
         ("api.perplexity.ai", "", "perplexity"),
-        ("localhost:8000", "openai_http", "openai_http"),
+        ("localhost:8000", "openai_http", "openai_compatible"),
         ("localhost:8000", "vllm", "vllm"),
         ("localhost:8000", "openai", ""),  # a proxy that is called as if it were OpenAI
-        ("[::1]:8000", "openai_http", "openai_http"),
-        ("api.openai.com.evil.example", "openai_http", "openai_http"),
+        ("[::1]:8000", "openai_http", "openai_compatible"),
+        ("api.openai.com.evil.example", "openai_http", "openai_compatible"),
         ("notapi.openai.com.example", "", ""),
         ("fakeapi.x.ai.example", "litellm", ""),
         ("http://user:secret@api.openai.com/v1?x=api.x.ai", "", "openai"),
-        ("http://localhost/api.openai.com", "openai_http", "openai_http"),
+        ("http://localhost/api.openai.com", "openai_http", "openai_compatible"),
         ("", "anthropic", "anthropic"),  # the library chose the address
         ("", "together_ai", "together"),
-        ("", "openai_http", "openai_http"),
+        ("", "openai_http", "openai_compatible"),
         ("", "", ""),
     ],
 )
@@ -501,6 +501,10 @@ def test_any_address_has_an_answer(address, kind):
 @pytest.mark.parametrize(
     ("name", "ours"),
     [
+        ("openai_http", "openai_compatible"),
+        ("openai_like", "openai_compatible"),
+        ("hosted_vllm", "vllm"),
+        ("ollama_chat", "ollama"),
         ("together_ai", "together"),
         ("TogetherAI", "together"),
         ("fireworks_ai", "fireworks"),

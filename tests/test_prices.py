@@ -408,14 +408,38 @@ def test_dollars_with_fixed_places():
 @pytest.mark.parametrize(
     ("text", "nanos"),
     [("$2.00", 2 * 10**9), ("2", 2 * 10**9), (2, 2 * 10**9), (0.1, 10**8), ("$1,000", 10**12), ("0.5 USD", 5 * 10**8),
-     ("$.25", 25 * 10**7), ("50$", 50 * 10**9), ("$0.000000001", 1), (1e-9, 1)],
+     ("$1,234,567.5", 1_234_567_500_000_000), ("1_000", 10**12), ("1000.", 10**12), ("$.25", 25 * 10**7),
+     ("50$", 50 * 10**9), ("$0.000000001", 1), (1e-9, 1)],
 )  # fmt: skip
 def test_dollars_as_people_write_them(text, nanos):
     assert parse_dollars(text) == nanos
 
 
 @pytest.mark.parametrize(
-    "text", ["", "two", "$-1", -1, "€2", None, True, float("nan"), "1e3", "$0.0000000001", [], "9" * 30]
+    "text",
+    [
+        "",
+        "two",
+        "$-1",
+        -1,
+        "€2",
+        None,
+        True,
+        float("nan"),
+        "1e3",
+        "$0.0000000001",
+        [],
+        "9" * 30,
+        "$1,5",
+        "1,00",
+        "1,0000",
+        "1,000,00",
+        ",5",
+        "1__0",
+        "1_",
+        "$10,000.5,0",
+        "1.000,50",
+    ],
 )
 def test_what_is_no_amount_is_refused(text):
     from llmops.errors import InputError

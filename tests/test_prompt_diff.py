@@ -90,11 +90,11 @@ def _words(seed: int, size: int, kinds: int, ends: list[str]) -> str:
 
 @pytest.mark.parametrize("kinds", [10, 10**9])
 @pytest.mark.parametrize("ends", [[" "], ["\n"], [" "] * 12 + ["\n"], [" {{ x }} "], [""]], ids=repr)
-def test_large_texts_that_differ_wholly_take_under_a_second(kinds, ends):
+def test_large_texts_that_differ_wholly_take_seconds_not_minutes(kinds, ends):
     old, new = _words(1, 200_000, kinds, ends), _words(2, 200_000, kinds, ends)
     start = time.process_time()
     found = word_diff(old, new)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 10  # quadratic time would be minutes
     assert (old_text(found), new_text(found)) == (old, new)
 
 

@@ -223,6 +223,7 @@ def test_a_metric_named_like_a_column_does_not_hide_it():
 def test_a_run_shows_itself_everywhere():
     run = scored()
     assert json.loads(run.render("json"))["variants"][0]["metrics"]["exact_match"]["mean"] == pytest.approx(2 / 3)
+    assert run.render("md") == run.render("markdown")
     page = run.render("html")
     assert page.lower().startswith("<!doctype html>")
     in_a_notebook = run._repr_html_()

@@ -44,8 +44,8 @@ HEAVY = [
 
 def test_public_names():
     assert sorted(llmops.__all__) == [
-        "Case", "Completion", "Context", "LlmopsError", "Output", "Request", "Sample", "Score", "ToolCall", "Usage",
-        "compare", "connect", "evaluate", "load_prompt", "track",
+        "BudgetExceededError", "Case", "Completion", "Context", "LlmopsError", "Output", "Request", "Sample", "Score",
+        "ToolCall", "Usage", "compare", "connect", "evaluate", "load_prompt", "track",
     ]  # fmt: skip
     for name in llmops.__all__:
         assert getattr(llmops, name).__doc__, name

@@ -62,8 +62,8 @@ class Log:
 class Prices:
     """Two nano-dollars a token for the model `small`, nothing for others."""
 
-    def cost(self, usage, *, provider, model, backend="", at=None, service_tier=""):
-        if model != "small":
+    def cost(self, usage, *, provider, model, asked="", backend="", at=None, service_tier=""):
+        if "small" not in (model, asked):
             return None
         certainty = "exact" if usage.certainty == "exact" else "estimated"
         return Cost(
@@ -322,6 +322,27 @@ def test_track_takes_short_text_only():
     for wrong in (3, "x" * 201, None):
         with pytest.raises(InputError), track(team=wrong):
             pass
+
+
+def test_a_prompt_is_named_by_text_too_and_a_purpose_is_said():
+    with attributed(prompt_id="of-another"), track(prompt="docs/answer@2", purpose="guard") as found:
+        assert (found.prompt, found.prompt_id, found.purpose) == ("docs/answer@2", "", "guard")
+        with track(team="search") as inner:
+            assert (inner.prompt, inner.purpose) == ("docs/answer@2", "guard")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"prompt": 3}, "docs/answer@2"),
+        ({"prompt": "x" * 201}, "200 characters"),
+        ({"purpose": "judging"}, "app, eval, judge, guard"),
+        *(({name: "x"}, name) for name in ("model", "run", "variant", "suite", "provider", "backend", "prompt_id")),
+    ],
+)
+def test_what_a_call_knows_by_itself_is_no_tag(wrong, said):
+    with pytest.raises(InputError, match=said), track(**wrong):
+        pass
 
 
 def test_messages_that_a_prompt_rendered_are_its():

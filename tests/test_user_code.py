@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -268,3 +269,29 @@ def test_what_was_scored_again_is_not_resumed(llmops, project):
     done = llmops("eval", "suite.yaml", "--resume", "--json")  # the one before it
     assert done.returncode == 0, done.stderr
     assert llmops("eval", "suite.yaml", "--resume", "--only", "id:c1").returncode == 2
+
+
+def test_sync_metrics_run_in_threads_side_by_side_and_keep_their_attribution(llmops, project):
+    """Six that wait for each other can only end when they run at the same time."""
+    suite(project, "def answer(question): return 'good'\n", metrics="[{python: metric.py:waits}]")
+    (project / "metric.py").write_text(
+        f"import threading\nfrom llmops.attribution import ATTRIBUTION\ntogether = threading.Barrier({CASES})\n"
+        "def waits(sample):\n    together.wait(timeout=20)\n    return ATTRIBUTION.get().purpose == 'judge'\n"
+    )
+    done = llmops("eval", "suite.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "1.000" in llmops("report").stdout
+
+
+def test_a_metric_that_never_returns_does_not_hold_the_exit(project):
+    suite(project, "def answer(question): return 'good'\n", metrics="[{python: metric.py:sleeps}]")
+    (project / "metric.py").write_text(
+        "import time\ndef sleeps(sample):\n    print('ASLEEP', flush=True)\n    time.sleep(600)\n"
+    )
+    words = [sys.executable, "-m", "llmops", "eval", "suite.yaml"]
+    with subprocess.Popen(words, cwd=project, env=clean_environment(), stderr=subprocess.PIPE, text=True) as run:
+        while "ASLEEP" not in run.stderr.readline():
+            pass
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=30)
+    assert run.returncode == 130

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
 from llmops.errors import InputError, PipelineError
 from llmops.registry import Spec, create
+from llmops.threads import Threads
 from llmops.types import Build, Case, Completion, Context, Output, Trial, Usage
 from llmops.variants.python import PythonVariant
 from llmops.variants.returned import to_output
@@ -54,6 +56,31 @@ def test_a_mapping_of_inputs_when_no_parameter_is_called_like_an_input(tmp_path)
 
 def test_keyword_functions_get_everything(tmp_path):
     assert answer(made(lambda **inputs: str(sorted(inputs)), tmp_path, with_={"k": 1}), a=1).text == "['a', 'k']"
+
+
+def test_threads_that_nothing_is_given_end():
+    async def body() -> str:
+        threads = Threads("llmops-ending", idle_s=0.001)
+        return [await threads.run(lambda: threading.current_thread()) for _ in range(2)][-1]
+
+    thread = asyncio.run(body())
+    assert thread.name == "llmops-ending"
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_the_backend_takes_parameters_by_name_or_as_a_mapping(tmp_path):
+    def by_name(question, backend):
+        return backend.complete(question, max_tokens=5, temperature=0).text
+
+    def as_mapping(question, backend):
+        return backend.complete(question, parameters={"max_tokens": 5}, temperature=0).text
+
+    first, second = (answer(made(one, tmp_path), question="q").text for one in (by_name, as_mapping))
+    assert first == second == "q/0/{'max_tokens': 5, 'temperature': 0}"
+
+    with pytest.raises(PipelineError, match="messages are text"):
+        answer(made(lambda question, backend: backend.complete([]), tmp_path), question="q")
 
 
 def test_async_functions_and_objects(tmp_path):

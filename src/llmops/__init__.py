@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llmops.attribution import track
     from llmops.client import connect
-    from llmops.errors import LlmopsError
+    from llmops.errors import BudgetExceededError, LlmopsError
     from llmops.prompting import load_prompt
     from llmops.sdk import compare, evaluate
     from llmops.types import Case, Completion, Context, Output, Request, Sample, Score, ToolCall, Usage
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "BudgetExceededError": "llmops.errors",
     "Case": "llmops.types",
     "Completion": "llmops.types",
     "Context": "llmops.types",
@@ -33,8 +34,8 @@ _PUBLIC = {
     "track": "llmops.attribution",
 }
 __all__ = [
-    "Case", "Completion", "Context", "LlmopsError", "Output", "Request", "Sample", "Score", "ToolCall", "Usage",
-    "compare", "connect", "evaluate", "load_prompt", "track",
+    "BudgetExceededError", "Case", "Completion", "Context", "LlmopsError", "Output", "Request", "Sample", "Score",
+    "ToolCall", "Usage", "compare", "connect", "evaluate", "load_prompt", "track",
 ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,8 @@ from llmops.connecting import Backends, project_tracker
 from llmops.errors import InputError
 from llmops.evals.sender import Sender
 from llmops.evals.suite import Limits
-from llmops.types import Backend, Completion, Message, Request
+from llmops.requesting import request_of
+from llmops.types import Backend, Completion, Message
 
 if TYPE_CHECKING:
     from llmops.usage.tracker import Tracker
@@ -49,15 +50,15 @@ class Client:
     def complete(self, messages: str | Sequence[Message], **options: Any) -> Completion:
         """The completion of messages, or of one user message as text.
 
-        Options are `model`, `parameters` (a mapping such as `{"temperature": 0, "max_tokens": 200}`), `tools` and
-        `output_schema` (a JSON Schema). Raises `BackendError` when there is no answer, and `BudgetExceededError`
-        before anything is sent.
+        Options are `model`, `tools`, `output_schema` (a JSON Schema) and the model's parameters: by name
+        (`max_tokens=200, temperature=0`), or as a mapping in `parameters`. Raises `BackendError` when there is no
+        answer, and `BudgetExceededError` before anything is sent.
         """
         return door.run(self.acomplete(messages, **options))
 
     async def acomplete(self, messages: str | Sequence[Message], **options: Any) -> Completion:
         """`complete` for asynchronous code."""
-        request = _request(messages, **options)
+        request = request_of(messages, **options)
         return await self._sender().send(lambda: self.backend.complete(request))
 
     def stream(self, messages: str | Sequence[Message], **options: Any) -> Iterator[str | Completion]:
@@ -76,7 +77,7 @@ class Client:
 
     async def astream(self, messages: str | Sequence[Message], **options: Any) -> AsyncIterator[str | Completion]:
         """`stream` for asynchronous code. Leave it with `contextlib.aclosing` to end the request at once."""
-        request = _request(messages, **options)
+        request = request_of(messages, **options)
         streaming: Any = self.backend
         if not hasattr(streaming, "stream"):
             completion = await self.acomplete(messages, **options)
@@ -166,23 +167,6 @@ def _limits(concurrency: int, retries: int, timeout_s: float | None) -> Limits:
     if timeout_s is not None and not (isinstance(timeout_s, (int, float)) and timeout_s > 0):
         raise InputError(f"timeout_s is {timeout_s!r}", hint="seconds above 0, or None")
     return Limits(concurrency=concurrency, retries=retries, timeout_s=timeout_s)
-
-
-def _request(
-    messages: str | Sequence[Message],
-    *,
-    model: str = "",
-    parameters: Mapping[str, Any] | None = None,
-    tools: Sequence[Mapping[str, Any]] = (),
-    output_schema: Mapping[str, Any] | None = None,
-) -> Request:
-    if isinstance(messages, str):
-        messages = ({"role": "user", "content": messages},)
-    elif not isinstance(messages, tuple):  # what a prompt rendered knows its prompt, and stays as it is
-        messages = tuple(messages)
-    if not messages or not all(isinstance(message, Mapping) for message in messages):
-        raise InputError("messages are text, or a list of {role, content}")
-    return Request(messages, model, dict(parameters or {}), tuple(tools), output_schema)
 
 
 async def _next(parts: AsyncIterator[Any]) -> Any:

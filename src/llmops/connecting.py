@@ -19,13 +19,12 @@ from llmops.registry import Spec, create, parse_short_form
 from llmops.types import Backend, Build, CallLog, CallSink, Pricer, Prompt, Request
 from llmops.usage.tracked import TrackedBackend
 from llmops.usage.unopened import UnopenedLog
+from llmops.usage.warming import warm
 
 if TYPE_CHECKING:
     from llmops.usage.budgets import Budgets
     from llmops.usage.price_book import PriceBook
     from llmops.usage.tracker import Tracker
-
-LONGEST_WARMING_S = 5.0
 
 
 class Made(NamedTuple):
@@ -90,7 +89,8 @@ class Backends:
         from llmops.usage.providers import provider_of
 
         address = address_of(backend)
-        provider = getattr(backend, "provider", "") or provider_of(address, spec.name)
+        kind = getattr(backend, "server_kind", "") or spec.name
+        provider = getattr(backend, "provider", "") or provider_of(address, kind)
         tracked = TrackedBackend(backend, None, name=name, provider=provider, address=address)
         self._tracked.append(tracked)
         return tracked
@@ -157,7 +157,18 @@ def budgets_of(config: Config, book: PriceBook, location: str) -> Budgets | None
             return calls.settle_dead()
 
     rules = parse_budgets(config.budgets, lambda path: config.where_of("budgets", *path))
-    return Budgets(rules, book, spent=spent, settle_dead=settle_dead)
+    tell = _TELLING[-1] if _TELLING else None
+    return Budgets(rules, book, tell=tell, spent=spent, settle_dead=settle_dead)
+
+
+@contextlib.contextmanager
+def telling(tell: Callable[[object], None]) -> Iterator[None]:
+    """Trackers made inside tell of budgets that fill up with `tell` instead of Python's warnings."""
+    _TELLING.append(tell)
+    try:
+        yield
+    finally:
+        _TELLING.remove(tell)
 
 
 def sinks_of(config: Config) -> tuple[CallSink, ...]:
@@ -188,7 +199,7 @@ def make_tracker(config: Config, location: str, providers: Iterable[str] | None 
         on_failure=config.calls.on_failure,
     )
     if providers is None or any(map(book.is_listed, providers)):
-        _warm(book)  # or the first answer waits for it
+        warm(book)  # or the first answer waits for it
     _OPEN.add(tracker)
     atexit.unregister(_settle_lost)
     atexit.register(_settle_lost)  # before the log ends
@@ -230,20 +241,8 @@ def _flush_all() -> None:
             tracker.flush()
 
 
-def _warm(book: PriceBook) -> None:
-    thread = threading.Thread(target=book.warm, name="llmops-prices", daemon=True)
-    thread.start()
-    _WARMING[:] = [one for one in (*_WARMING, thread) if one.is_alive()]
-
-
-def _before_fork() -> None:
-    """A lock that the price lists' readers hold would be held in the child for ever."""
-    while _WARMING:
-        _WARMING.pop().join(LONGEST_WARMING_S)
-
-
 def _after_fork() -> None:
-    global _LOCK  # the same goes for ours
+    global _LOCK  # one that another thread held is never let go in the child
     _LOCK = threading.Lock()
 
 
@@ -291,8 +290,8 @@ def _changed_at(prices: object) -> int:
 
 
 _LOCK = threading.Lock()
+_TELLING: list[Callable[[object], None]] = []
 _TRACKERS: dict[tuple[int, str, str], tuple[Tracker, object]] = {}
 _OPEN: weakref.WeakSet[Tracker] = weakref.WeakSet()
-_WARMING: list[threading.Thread] = []
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_after_fork)

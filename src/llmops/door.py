@@ -9,6 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncIterator, Coroutine
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +17,8 @@ from llmops.errors import InputError
 
 T = TypeVar("T")
 ENDING_S = 5.0
+HOLDS_UP: ContextVar[bool] = ContextVar("llmops_holds_up", default=False)
+"""True in what is done here while another event loop stands still for it: what waits for that one waits for ever."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,25 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         work.close()
         raise
-    future = asyncio.run_coroutine_threadsafe(work, door.loop)
+    token = HOLDS_UP.set(is_in_a_loop())
+    try:
+        future = asyncio.run_coroutine_threadsafe(work, door.loop)
+    finally:
+        HOLDS_UP.reset(token)
     try:
         return future.result()
     except BaseException:
         future.cancel()  # Ctrl-C: the request must not go on
         raise
+
+
+def is_in_a_loop() -> bool:
+    """True in a thread whose event loop is running: waiting here holds it up."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def is_closed() -> bool:

@@ -43,11 +43,14 @@ def _variant(assembly: Assembly, entrant: Entrant, book: Pricer) -> dict[str, An
         entry["summary"] = f"{trials:,} {what}"
         return entry
     sent = prompt = answer = 0
+    assumed = False
     paid = Usage()
     for case in assembly.dataset:
         for request in requests(Trial(case)):
             sent += 1
-            asked, said = estimated_tokens(request), _answer_tokens(request.parameters)
+            bound = _answer_tokens(request.parameters)
+            asked, said = estimated_tokens(request), DEFAULT_ANSWER_TOKENS if bound is None else bound
+            assumed = assumed or bound is None
             prompt, answer = prompt + asked, answer + said
             paid += _priced(Usage(asked, said, requests=1, certainty="estimated"), request, entrant, book)
     repeats = assembly.suite.repeats
@@ -56,7 +59,8 @@ def _variant(assembly: Assembly, entrant: Entrant, book: Pricer) -> dict[str, An
     name = backend.get("model") or backend.get("kind") or "the backend"
     entry["summary"] = (
         f"{sent * repeats:,} requests to {name}, about {prompt * repeats:,} tokens in"
-        f" and at most about {answer * repeats:,} out"
+        f" and {'about' if assumed else 'at most about'} {answer * repeats:,} out"
+        + (f" (no max_tokens: {DEFAULT_ANSWER_TOKENS} each assumed)" if assumed else "")
     )
     if paid.unpriced or paid.cost is not None:
         entry["cost"] = None if paid.cost is None or paid.unpriced else paid.cost * repeats
@@ -75,8 +79,8 @@ def _priced(usage: Usage, request: Request, entrant: Entrant, book: Pricer) -> U
     return with_cost(usage, cost)
 
 
-def _answer_tokens(parameters: Any) -> int:
+def _answer_tokens(parameters: Any) -> int | None:
     for key in ("max_tokens", "max_completion_tokens"):
         if isinstance(parameters.get(key), int):
             return int(parameters[key])
-    return DEFAULT_ANSWER_TOKENS
+    return None

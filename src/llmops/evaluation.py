@@ -16,10 +16,12 @@ from llmops.correcting import Corrections, load_calibrations
 from llmops.datasets import Dataset
 from llmops.deciding import Rules, rules_of
 from llmops.errors import InputError, StoreError
+from llmops.evals.counters import Counters
 from llmops.evals.driving import drive
 from llmops.evals.gating import unfinished_gates
 from llmops.evals.limits import Budget
-from llmops.evals.runner import Counters, Plan, Runner
+from llmops.evals.own_calls import holding_calls
+from llmops.evals.runner import Plan, Runner
 from llmops.evals.sending import AnswerCache
 from llmops.evals.staging import Schedule, schedule
 from llmops.evals.suite import Suite
@@ -93,6 +95,7 @@ class Evaluation:
             for backend in assembly.backends:
                 backend.cache = cache
             stack.enter_context(attributed(purpose="eval", run=record.id, suite=self.suite.name))
+            stack.enter_context(holding_calls(assembly.budget))
             rules = rules_of(record)
             stepping = Stepping(
                 rules, self._schedule(record, rules), Corrections(record, self.calibrations),

@@ -448,6 +448,9 @@ class Cost:
     revision: str = ""
 
 
+_NOBODY, _NO_USAGE = Attribution(), Usage()
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One row of the request log: a request to a model, from when it is sent until it is settled.
@@ -467,10 +470,10 @@ class Call:
     address: str = ""
     model_asked: str = ""
     model_served: str = ""
-    attribution: Attribution = field(default_factory=Attribution)
+    attribution: Attribution = _NOBODY
     outcome: CallOutcome = "pending"
     state: CallState = "pending"
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = _NO_USAGE
     cost: Cost | None = None
     first_token_s: float | None = None
     duration_s: float | None = None

@@ -6,6 +6,7 @@ Tags are refused, duplicate keys are errors, and anchors can't blow up memory.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -171,6 +172,7 @@ class _Reader:
         yield from own
 
 
+_FILLED_IN_LATER = ("telemetry", "headers")  # by whoever sends there; most commands don't
 _FILLS_IN_HEADERS = ("http", "openai_http")  # kinds that take header values as written, to know what is secret
 
 
@@ -178,7 +180,8 @@ def expand(document: Document, *, error: type[InputError] = InputError) -> Docum
     """Replace `${VAR}` and `${VAR:-default}` in string values by the environment's; `$${` stands for `${`.
 
     The `headers` of `http` and `openai_http` are checked but left as written: those kinds fill them in when they
-    send, and mask the values. `secrets` of the result holds the values that came from variables named like secrets.
+    send, and mask the values. Those of `telemetry` aren't even checked before something is sent. `secrets` of the
+    result holds the values that came from variables named like secrets.
     Raises `error` with file and line for a variable that isn't set and has no default, and for any other `${`.
     """
     found: set[str] = set()
@@ -186,14 +189,25 @@ def expand(document: Document, *, error: type[InputError] = InputError) -> Docum
     return replace(document, data=data, secrets=longest_first(found))
 
 
+def _secrets_in(headers: Any) -> set[str]:
+    """Values from the environment in headers, of those variables that are set."""
+    found: set[str] = set()
+    for value in headers.values() if isinstance(headers, dict) else ():
+        with contextlib.suppress(InputError):
+            found.update(fill_in(str(value), missing=InputError, malformed=InputError)[1].values())
+    return found
+
+
 def _expand(value: Any, path: Path, document: Document, error: type[InputError], found: set[str]) -> Any:
+    if path == _FILLED_IN_LATER:
+        found.update(_secrets_in(value))
+        return value
     if isinstance(value, dict):
         expanded = {key: _expand(item, (*path, key), document, error, found) for key, item in value.items()}
         own = (
             "headers" in value and "with" not in path
         )  # what `with` holds goes to the user's code, which expects it whole
-        filled_in_later = path[-1:] == ("openai_http",) or path == ("telemetry",)
-        if own and (filled_in_later or any(kind in value for kind in _FILLS_IN_HEADERS)):
+        if own and (path[-1:] == ("openai_http",) or any(kind in value for kind in _FILLS_IN_HEADERS)):
             expanded["headers"] = value["headers"]
         return expanded
     if isinstance(value, list):

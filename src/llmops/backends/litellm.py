@@ -33,6 +33,7 @@ _NEVER = (
     "timeout",
     "cache",
 )
+_KINDS = dict.fromkeys(("", "openai", "azure"), "openai_compatible")  # shapes that servers of anybody have
 _OWN_ID = "chatcmpl-"
 _COUNT_THEMSELVES = frozenset(
     {"a2a", "aleph_alpha", "langflow", "langgraph", "nlp_cloud", "ollama", "ollama_chat", "petals", "predibase"}
@@ -72,8 +73,10 @@ class LiteLLM:
                     f"{name} can't be one of litellm's options", hint="use api_key_env, api_base and the like"
                 )
         self.model = model
-        self.provider = model.partition("/")[0] if "/" in model else ""
+        shape = model.partition("/")[0] if "/" in model else ""
         self.api_base = check_url(api_base.strip(), what="api_base") if api_base else ""
+        self.provider = "" if self.api_base else shape  # who runs a server at an address follows from the address
+        self.server_kind = _KINDS.get(shape, shape) if self.api_base else ""
         self._api_key_env = api_key_env
         self._extra_headers = dict(headers or {})
         self._options = dict(options or {})

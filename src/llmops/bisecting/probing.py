@@ -14,9 +14,10 @@ from llmops.config import Config, store_location
 from llmops.connecting import tracking
 from llmops.datasets import dataset_of
 from llmops.errors import BackendError, InputError, LlmopsError, RequestRejectedError
+from llmops.evals.counters import Counters
 from llmops.evals.driving import drive
 from llmops.evals.limits import Budget
-from llmops.evals.runner import Counters, Plan, Runner
+from llmops.evals.runner import Plan, Runner
 from llmops.evals.sending import AnswerCache
 from llmops.evals.suite import Suite, VariantSpec
 from llmops.prompts.lineage import Version

@@ -197,9 +197,10 @@ def _check_suffix(path: Path) -> None:
 
 
 def _write(path: Path, made: CostReport) -> None:
+    from llmops.costs.whole_files import make_folder
     from llmops.reports.cost_rendering import render_cost
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     if path.suffix.lower() == PARQUET:
         from llmops.costs.whole_files import WholeFile
         from llmops.reports.cost_rows import write_cost_parquet

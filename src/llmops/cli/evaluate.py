@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from llmops.cli.finishing import Outputs, Store, finish, prints_on_stderr, show
+from llmops.cli.finishing import Outputs, Store, finish, prints_on_stderr, say_judging, show
 from llmops.cli.outputs import Reports, check_output
 from llmops.cli.terminal import AsJson, print_json, say
 from llmops.errors import InputError
@@ -205,6 +205,7 @@ def _run_all(evaluations: list[Evaluation], reports: Reports, *, quiet: bool, as
         runs.append(finished)
         if not as_json:
             show(finished, evaluation)
+            say_judging(evaluation)
         reports.write(finished)
         if finished.record.status == "interrupted":
             break

@@ -32,9 +32,15 @@ Outputs = Annotated[
 
 @contextlib.contextmanager
 def prints_on_stderr() -> Iterator[None]:
-    """What a user's code prints goes to stderr: stdout holds results, perhaps as JSON."""
-    with contextlib.redirect_stdout(sys.stderr):
+    """What a user's code prints goes to stderr: stdout holds results, perhaps as JSON. So do warnings of budgets."""
+    from llmops.connecting import telling
+
+    with contextlib.redirect_stdout(sys.stderr), telling(_warn):
         yield
+
+
+def _warn(warning: object) -> None:
+    say(f"warning: {warning}")
 
 
 def show(run: Run, evaluation: Evaluation | None = None) -> None:
@@ -79,6 +85,18 @@ def _say_what_failed(run: Run, evaluation: Evaluation | None) -> None:
         if variant in (run.record.config.get("counterparts") or {}):
             hint = "run again when its backend is well"
         say(f"{run.record.suite}, {variant}: {share:.0%} of the cases failed{because}, so this is no pass; {hint}")
+
+
+def say_judging(evaluation: Evaluation) -> None:
+    """What metrics spent on models: it isn't in any variant's cost."""
+    from llmops.usage.money import dollars
+
+    judging = evaluation.counters.judging
+    if judging.requests:
+        cost = "no price is known" if judging.cost is None else dollars(judging.cost)
+        unpriced = f" and {judging.unpriced:,} without a price" if judging.unpriced and judging.cost is not None else ""
+        what = "1 call" if judging.requests == 1 else f"{judging.requests:,} calls"
+        say(f"judging: {what} to models, {cost}{unpriced}, counted apart from the variants")
 
 
 def finish(runs: list[Run], as_json: bool) -> None:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmops.evals.runner import Counters
+    from llmops.evals.counters import Counters
+    from llmops.types import Usage
 
 LINE_EVERY_S = 5.0
 BAR_EVERY_S = 0.2
@@ -48,10 +49,19 @@ def describe(counters: Counters, now: float | None = None) -> str:
         parts.append(f"{counters.usage.total_tokens:,} tokens")
     if counters.usage.cost:
         parts.append(f"${counters.usage.cost / 1_000_000_000:,.4f}")
+    if counters.judging.requests:
+        parts.append(f"judging {_judging(counters.judging)}")
     left = counters.total - counters.done
     if left > 0 and fresh:
         parts.append(f"{_duration(left / rate)} left")
     return ", ".join(parts)
+
+
+def _judging(usage: Usage) -> str:
+    """What the metrics' own calls took; dollars only when all of it has a price."""
+    if usage.cost is None or usage.unpriced:
+        return f"{usage.requests:,} calls"
+    return f"${usage.cost / 1_000_000_000:,.4f}"
 
 
 def _duration(seconds: float) -> str:

@@ -13,7 +13,10 @@ from llmops.reports.cost_lines import NOTHING_PRUNED, Pruned
 if TYPE_CHECKING:
     from llmops.store.call_queries import Calls, Totals
 
-__all__ = ["NOTHING_PRUNED", "Pruned", "pruned_in", "pruned_of"]
+__all__ = ["NOTHING_PRUNED", "Pruned", "missing", "pruned_in", "pruned_of", "sums_of"]
+
+Sums = tuple[int, int]
+"""Requests, and nano-dollars."""
 
 
 def pruned_of(calls: Calls, chosen: Selection) -> Pruned:
@@ -22,13 +25,28 @@ def pruned_of(calls: Calls, chosen: Selection) -> Pruned:
     Nothing, unless the selection is by user: all else is in the sums by the hour. With `user=…` as a condition it is
     what all users' pruned calls come to.
     """
-    if "user" not in (*chosen.by, *chosen.where):
+    before = sums_of(calls, chosen)
+    if before is None:
         return NOTHING_PRUNED
-    where = {name: value for name, value in chosen.where.items() if name != "user"}
-    kept = calls.totals(by=(), since=chosen.since, until=chosen.until, where=where)  # first: calls may be added
-    left = calls.totals(by=("user",), since=chosen.since, until=chosen.until, where=where)
-    requests, cost = (a - b for a, b in zip(_sum(kept), _sum(left), strict=True))
+    left = calls.totals(by=("user",), since=chosen.since, until=chosen.until, where=_others(chosen))
+    return missing(before, _sum(left))
+
+
+def sums_of(calls: Calls, chosen: Selection) -> Sums | None:
+    """What the sums by the hour come to, to be read before the calls are: some may be added. None unless by user."""
+    if "user" not in (*chosen.by, *chosen.where):
+        return None
+    return _sum(calls.totals(by=(), since=chosen.since, until=chosen.until, where=_others(chosen)))
+
+
+def missing(before: Sums, left: Sums) -> Pruned:
+    """What is in the sums by the hour, and among the calls no more."""
+    requests, cost = (a - b for a, b in zip(before, left, strict=True))
     return Pruned(requests, max(cost, 0)) if requests > 0 else NOTHING_PRUNED
+
+
+def _others(chosen: Selection) -> dict[str, str]:
+    return {name: value for name, value in chosen.where.items() if name != "user"}
 
 
 def pruned_in(
@@ -45,6 +63,6 @@ def pruned_in(
         return pruned_of(calls, chosen)
 
 
-def _sum(totals: Iterable[Totals]) -> tuple[int, int]:
+def _sum(totals: Iterable[Totals]) -> Sums:
     found = [(one.requests, one.cost_exact + one.cost_estimated) for one in totals]
     return sum(count for count, _ in found), sum(cost for _, cost in found)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmops.costs.accepting import accepted_answers, chosen_run
 from llmops.costs.opening import open_calls, open_prices
 from llmops.costs.plotting import plotted
-from llmops.costs.pruned import pruned_of
+from llmops.costs.pruned import NOTHING_PRUNED, missing, pruned_of, sums_of
 from llmops.costs.selecting import Moment, Selection, select
 from llmops.reports.cost_lines import TIMES, CostLine, CostReport, Spender, UnpricedModel, together
 from llmops.types import Usage
@@ -50,9 +50,15 @@ def report(
     if found is not None:
         chosen = replace(chosen, where={**chosen.where, "run": found.run.id})
     with open_calls(store) as calls:
-        pruned = pruned_of(calls, chosen)
+        before = sums_of(calls, chosen)
         lines, purposes = _grouped(calls, chosen)
         total = together(lines)
+        if before is None:
+            pruned = NOTHING_PRUNED
+        elif "user" in chosen.where:
+            pruned = pruned_of(calls, chosen)
+        else:  # the lines were read from the calls
+            pruned = missing(before, (total.requests, total.exact + total.estimated))
         field, times, series = plotted(calls, chosen, lines, now)
         return CostReport(
             by=chosen.by,
@@ -110,12 +116,23 @@ def _grouped(calls: Calls, chosen: Selection) -> tuple[list[CostLine], list[Cost
     by = tuple(dict.fromkeys((*chosen.by, "purpose", "state")))
     groups: dict[tuple[str, ...], list[CostLine]] = defaultdict(list)
     purposes: dict[tuple[str, ...], list[CostLine]] = defaultdict(list)
-    for totals in calls.totals(by=by, since=chosen.since, until=chosen.until, where=chosen.where):
+    for totals in _by_purpose(calls, chosen, by):
         line = line_of(totals, tuple(str(totals.key[name]) for name in chosen.by))
         groups[line.key].append(line)
         purposes[(str(totals.key["purpose"]),)].append(line)
     lines, parts = ([together(one, key) for key, one in found.items()] for found in (groups, purposes))
     return lines, parts
+
+
+def _by_purpose(calls: Calls, chosen: Selection, by: tuple[str, ...]) -> list[Totals]:
+    """Sums by fields that purpose is one of. Those by user read every call, so it isn't asked for needlessly."""
+    since, until, where = chosen.since, chosen.until, chosen.where
+    if "user" in by and "purpose" not in (*chosen.by, *where):
+        purposes = calls.totals(by=("purpose",), since=since, until=until, where=where)
+        if len(purposes) == 1:
+            found = calls.totals(by=chosen.by, since=since, until=until, where=where)
+            return [replace(totals, key={**totals.key, **purposes[0].key}) for totals in found]
+    return calls.totals(by=by, since=since, until=until, where=where)
 
 
 def line_of(totals: Totals, key: tuple[str, ...]) -> CostLine:

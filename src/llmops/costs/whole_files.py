@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from llmops.errors import InputError
+from llmops.errors import InputError, LlmopsError, StoreError
 
 STDOUT = Path("-")
 
@@ -24,11 +25,19 @@ def check_place(path: Path) -> None:
         raise InputError(f"can't write {path}", hint=f"look at the folder {folder}")
 
 
+def make_folder(path: Path) -> None:
+    """Make the folders of a file that are missing. Raises `InputError`, `StoreError` when the disk is full."""
+    try:
+        path.resolve().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
 class WholeFile:
     """A file beside `path` to fill; it takes `path`'s place when all went well. Folders that are missing are made.
 
     `-` is stdout; to it and to a device or pipe, such as /dev/stdout, the whole is written at the end. Raises
-    `InputError` for a place that can't be written to.
+    `InputError` for a place that can't be written to, `StoreError` when the disk is full or fails.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +47,7 @@ class WholeFile:
     def __enter__(self) -> Path:
         try:
             if not self._streams:
-                self._path.resolve().parent.mkdir(parents=True, exist_ok=True)
+                make_folder(self._path)
             folder = None if self._streams else self._path.resolve().parent
             handle, name = tempfile.mkstemp(prefix=".llmops-", suffix=".part", dir=folder)
         except OSError as error:
@@ -78,6 +87,8 @@ def _is_device(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def _unwritable(path: Path, error: OSError) -> InputError:
+def _unwritable(path: Path, error: OSError) -> LlmopsError:
     reason = (error.strerror or type(error).__name__).lower()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return StoreError(f"can't write {path}: {reason}", hint="make room, or choose another disk")
     return InputError(f"can't write {path}: {reason}", hint="name a file in a folder you may write to")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from llmops.errors import BackendError, BackendTimeoutError, BudgetExceededError
 from llmops.types import Usage
 from llmops.usage.money import dollars
+
+LONGEST_WAIT_S = 300.0  # of a thread, which can't be interrupted
 
 
 class ConcurrencyLimit:
@@ -127,7 +132,7 @@ def used_by_failure(error: BackendError, worst: Worst) -> Worst:
 class Budget:
     """Requests, tokens and money a run may spend. The worst case is reserved before sending and settled afterwards.
 
-    `max_cost` and every cost are in nano-dollars.
+    `max_cost` and every cost are in nano-dollars. Any thread and any event loop may reserve and settle.
     """
 
     def __init__(
@@ -142,47 +147,61 @@ class Budget:
         self._reserved_tokens = 0
         self._reserved_cost = 0
         self._reserved = 0
-        self._settled: asyncio.Event | None = None
+        self._lock = threading.Lock()
+        self._waiting: list[Callable[[], object]] = []
 
     @property
     def limited(self) -> bool:
         return self.max_requests is not None or self.max_tokens is not None or self.max_cost is not None
 
-    async def reserve(self, tokens: int, cost: int = 0) -> None:
+    async def reserve(self, tokens: int, cost: int = 0, *, waits: bool = True) -> None:
         """Set aside one request, `tokens` and `cost`. Waits while requests in flight may still give some back.
 
-        Raises `BudgetExceededError` when nothing in flight could make room.
+        Raises `BudgetExceededError` when nothing in flight could make room; at once unless it `waits`.
         """
-        while True:
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+        while not self._take(tokens, cost, partial(_call_in, loop, changed.set) if waits else None):
+            await changed.wait()
+            changed.clear()
+
+    def reserve_now(self, tokens: int, cost: int = 0, *, wait_s: float = LONGEST_WAIT_S) -> None:
+        """The same for threads without an event loop, which wait for `wait_s` seconds at most."""
+        changed, until = threading.Event(), time.monotonic() + wait_s
+        while not self._take(tokens, cost, changed.set if time.monotonic() < until else None):
+            changed.wait(max(0.0, until - time.monotonic()))
+            changed.clear()
+
+    def _take(self, tokens: int, cost: int, on_change: Callable[[], object] | None) -> bool:
+        """Reserve; or return False and have `on_change` called once when something in flight has ended."""
+        with self._lock:
             over = self._over(tokens, cost)
             if not over:
                 self._reserved += 1
                 self._reserved_tokens += tokens
                 self._reserved_cost += cost
-                return
-            if not self._reserved or self._over(tokens, cost, settled_only=True):
+                return True
+            if on_change is None or not self._reserved or self._over(tokens, cost, settled_only=True):
                 raise BudgetExceededError(over, hint="what was done is saved; raise the limit and --resume to go on")
-            self._settled = self._settled or asyncio.Event()
-            await self._settled.wait()
+            self._waiting.append(on_change)
+            return False
 
     def settle(self, reserved_tokens: int, used_tokens: int, reserved_cost: int = 0, used_cost: int = 0) -> None:
         """Replace a reservation by what was used."""
-        self.requests += 1
-        self.tokens += used_tokens
-        self.cost += used_cost
+        with self._lock:
+            self.requests += 1
+            self.tokens += used_tokens
+            self.cost += used_cost
         self.give_back(reserved_tokens, reserved_cost)
 
     def give_back(self, reserved_tokens: int, reserved_cost: int = 0) -> None:
         """Undo a reservation of which nothing was sent."""
-        self._reserved -= 1
-        self._reserved_tokens -= reserved_tokens
-        self._reserved_cost -= reserved_cost
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._settled is not None:
-            self._settled.set()
-            self._settled = None
+        with self._lock:
+            self._reserved -= 1
+            self._reserved_tokens -= reserved_tokens
+            self._reserved_cost -= reserved_cost
+            waiting, self._waiting = self._waiting, []
+        for on_change in waiting:
+            on_change()
 
     def _over(self, tokens: int, cost: int, *, settled_only: bool = False) -> str:
         """Why one more request doesn't fit, or "". `settled_only` asks as if everything in flight would be free."""
@@ -196,3 +215,8 @@ class Budget:
             left = max(0, self.max_cost - self.cost)
             return f"the next request may cost {dollars(cost)} and {dollars(left)} of {dollars(self.max_cost)} are left"
         return ""
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits there
+        loop.call_soon_threadsafe(function)

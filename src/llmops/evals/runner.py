@@ -19,12 +19,13 @@ from typing import Any
 from llmops.attribution import ATTRIBUTION, COUNTER
 from llmops.errors import BackendError, BudgetExceededError, DatasetError, LlmopsError, PromptError
 from llmops.evals.answering import explained, failure_of, metered, was_cancelled
+from llmops.evals.counters import Counters
 from llmops.evals.scoring import score_sample
 from llmops.evals.sender import METER, Meter, Sender, within
 from llmops.evals.sending import AnswerCache
 from llmops.evals.staging import Placed, Stages
 from llmops.evals.suite import Limits
-from llmops.types import Case, Failure, Metric, Output, Result, RunStatus, Sample, Trial, Usage, Variant
+from llmops.types import Case, Failure, Metric, Output, Result, RunStatus, Sample, Trial, Variant
 
 FLUSH_EVERY_S = 0.02
 Key = tuple[str, str, int]
@@ -65,21 +66,6 @@ class Plan:
     resources: tuple[object, ...] = ()  # closed at the end when they have `aclose`
     more: Callable[[], Iterable[Round]] | None = None  # what else to ask when all cases have their answers
     stages: Stages | None = None  # cases in blocks, after each of which the run may end; in place of `cases`
-
-
-@dataclass
-class Counters:
-    """What a progress display shows; read from any thread."""
-
-    total: int = 0
-    done: int = 0
-    resumed: int = 0
-    errors: int = 0
-    cached: int = 0
-    usage: Usage = field(default_factory=Usage)
-    cached_tokens: int = 0
-    last_error: str = ""
-    started: float = field(default_factory=time.monotonic)
 
 
 class Runner:
@@ -216,8 +202,7 @@ class Runner:
                 if self._is_over():  # a pipeline may have swallowed the cancellation
                     return
                 ATTRIBUTION.set(judging)
-                COUNTER.set(None)
-                scores = await score_sample(self.plan.metrics, Sample(trial.case, output))
+                scores = await score_sample(self.plan.metrics, Sample(trial.case, output), self._counters.judged)
                 self._record(Result(entrant.name, trial.case, output, trial.repeat, scores), position, take)
             except BudgetExceededError as error:
                 self.budget_note = str(error)

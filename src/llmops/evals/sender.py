@@ -61,15 +61,17 @@ class Meter:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Time that isn't the variant's: waiting for a place, a budget or a pause. Overlapping waits count once."""
-        if not self._waits:
-            self._since = time.perf_counter()
-        self._waits += 1
+        with self._lock:
+            if not self._waits:
+                self._since = time.perf_counter()
+            self._waits += 1
         try:
             yield
         finally:
-            self._waits -= 1
-            if not self._waits:
-                self.waited_s += time.perf_counter() - self._since
+            with self._lock:
+                self._waits -= 1
+                if not self._waits:
+                    self.waited_s += time.perf_counter() - self._since
 
 
 METER: ContextVar[Meter | None] = ContextVar("llmops_meter", default=None)

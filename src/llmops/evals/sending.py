@@ -18,6 +18,7 @@ from llmops.errors import (
     NotRecordedError,
 )
 from llmops.evals.limits import Budget, Worst, used_by, used_by_failure
+from llmops.evals.own_calls import reserved_already
 from llmops.evals.sender import METER, Meter, Sender
 from llmops.types import Backend, Completion, Request
 from llmops.usage.bounds import output_tokens_bound, prompt_tokens_bound
@@ -101,7 +102,8 @@ class SentBackend:
         async def attempt() -> Sequence[Sequence[float]]:
             sent = True
             try:
-                vectors: Sequence[Sequence[float]] = await inner.embed(texts)
+                with reserved_already():
+                    vectors: Sequence[Sequence[float]] = await inner.embed(texts)
                 return vectors
             except BudgetExceededError:
                 sent = False
@@ -197,7 +199,8 @@ class SentBackend:
         began = time.perf_counter()
         token = COUNTER.set(None)  # the meter is told of the answer itself
         try:
-            completion = await self.backend.complete(request)
+            with reserved_already():
+                completion = await self.backend.complete(request)
         finally:
             COUNTER.reset(token)
         if completion.latency_s is None:

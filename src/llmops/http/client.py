@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import contextlib
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -60,7 +62,7 @@ class HttpClient:
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
         self._trust_env = trust_env
-        self._sessions: dict[int, tuple[asyncio.AbstractEventLoop, ClientSession]] = {}
+        self._sessions: dict[int, tuple[asyncio.AbstractEventLoop, ClientSession, AsyncGenerator[None, None]]] = {}
 
     async def send(self, method: str, url: URL, body: bytes) -> Answer:
         """The answer to `body`, read to its end. Raises `BackendError` when there is none."""
@@ -86,6 +88,8 @@ class HttpClient:
         found = self._sessions.pop(id(asyncio.get_running_loop()), None)
         if found is not None:
             await found[1].close()
+            with contextlib.suppress(RuntimeError):  # the loop is being wound up, and closes it
+                await found[2].aclose()
 
     def _session(self) -> ClientSession:
         loop = asyncio.get_running_loop()
@@ -94,7 +98,7 @@ class HttpClient:
             return found[1]
         session = self._new_session()
         self._sessions = {i: pair for i, pair in self._sessions.items() if not pair[0].is_closed()}
-        self._sessions[id(loop)] = loop, session
+        self._sessions[id(loop)] = loop, session, _closed_with_loop(session, loop)
         return session
 
     def _new_session(self) -> ClientSession:
@@ -133,6 +137,37 @@ class HttpClient:
             reason = shown(str(error)) or type(error).__name__
             return BackendUnavailableError(f"{url}: the connection broke: {reason}")
         return error
+
+
+def _closed_with_loop(session: ClientSession, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+    """What closes `session` when its event loop is wound up, or when nobody holds on to the result any more.
+
+    An event loop closes the asynchronous generators that were begun in it, in both cases.
+    """
+
+    async def keeping() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await session.close()
+
+    kept = keeping()
+    with contextlib.suppress(StopIteration):
+        kept.__anext__().__await__().send(None)  # to its first yield; nothing before it waits
+    weakref.finalize(kept, _abandon, session, loop)
+    return kept
+
+
+def _abandon(session: ClientSession, loop: asyncio.AbstractEventLoop) -> None:
+    """Close the connections of a loop that doesn't run any more: nothing can be awaited there."""
+    connector: Any = session.connector
+    if connector is None or session.closed or loop.is_running():
+        return
+    session.detach()
+    close = getattr(connector, "_close_immediately", None) or getattr(connector, "_close", None)
+    if close is not None:
+        with contextlib.suppress(Exception):
+            close()
 
 
 async def read(response: ClientResponse, url: Any) -> bytes:

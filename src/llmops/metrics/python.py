@@ -33,6 +33,8 @@ class PythonMetric:
     A function whose first parameter has none of the names in `ARGUMENTS` gets the `Sample` there. `with` adds
     keyword arguments. A class is made once, with `with`, and its instance is called. The function returns a number,
     a bool, a `Score`, None (unscored), `(value, reason)`, or a mapping with `value` or `score` and `reason`.
+
+    `blocks` says that the function is sync, so that a run calls `score` in a thread.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class PythonMetric:
         if inspect.isclass(function):
             function = self._instance(function)
         self._function = function
+        called = getattr(function, "__call__", None)  # noqa: B004  (an instance with `async def __call__`)
+        self.blocks = not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called))
         self._plan = _Plan(self._name, function, self._extra)
         described = (inspect.getdoc(function) or "").partition("\n")[0]
         self.info = MetricInfo(self._name, low, high, direction, description=described)

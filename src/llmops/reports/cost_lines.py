@@ -88,7 +88,7 @@ class CostLine:
         return self.first_token_s / self.first_tokens if self.first_tokens else None
 
     def _average(self, times: int) -> int | None:
-        return round(times * (self.cost or 0) / self.priced) if self.priced else None
+        return None if self.cost is None or not self.priced else round(times * self.cost / self.priced)
 
     def plus(self, other: CostLine) -> CostLine:
         """Both together, under this one's key."""

@@ -161,7 +161,9 @@ def accepted_lines(accepted: Sequence[AcceptedAnswers]) -> Iterator[str]:
         head = f"{answers.variant}: {answers.accepted:,} of {plural(answers.answers, 'answer')} accepted"
         yield f"{head} ({answers.rule})"
         if answers.each is None:
-            yield "  cost per accepted answer: none" if not answers.accepted else "  cost per accepted answer: no price"
+            from_cache = answers.reused and answers.reused >= answers.accepted
+            why = "none was accepted" if not answers.accepted else "nothing in this run" if from_cache else "no price"
+            yield f"  cost per accepted answer: {why}"
         else:
             more = f", {money(answers.each_with_checking)} with judging" if answers.checking else ""
             yield f"  cost per accepted answer: {money(answers.each)}{more}"

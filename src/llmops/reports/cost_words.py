@@ -63,11 +63,11 @@ def window(report: CostReport) -> str:
 
 
 def span_of(report: CostReport) -> str:
-    """The window; of a report on all calls, when the first and last of them were."""
+    """The window; of a report on all calls that are left, when the first and last of them were."""
     if report.since is None and report.until is None and report.times:
         first, last = report.times[0][:10], report.times[-1][:10]
         days = first if first == last else f"{first} to {last}"
-        return days if report.where else f"all calls, {days}"
+        return days if report.where else f"{'calls that were kept' if report.pruned.requests else 'all calls'}, {days}"
     return window(report)
 
 

@@ -26,7 +26,7 @@ ENDING = (
     *("error", "guards", "attempt", "stream", "lacks_price", "requests", "unpriced", "estimated_cost", "usage_cost"),
 )
 SKEW_S = 3600.0
-LARGEST = 2**48  # counts beyond this are no counts, and sums of many would leave 63 bits
+LARGEST = 2**48  # counts beyond this are no counts, and sums of many would leave 63 bits: such calls are never exact
 _NO_COST = Cost(0, certainty="unpriced")
 _OWN_COST, _OTHER_COST = 1, 2
 _RARE = ("cache_write_1h_tokens", "audio_input_tokens", "audio_output_tokens", "images")
@@ -82,12 +82,19 @@ def ending_of(call: Call) -> Row:
     """How a call ended and whose price it has, to be kept once; `ending_values` gives its columns."""
     usage, cost = call.usage, call.cost
     paid = _NO_COST if cost is None else cost
+    tokens, state, certainty = usage.certainty, call.state, "" if cost is None else paid.certainty
+    uncountable = max(_tokens(usage)) > LARGEST  # what is written is less than was said
+    if uncountable:
+        tokens, state = "unknown", "unknown"
+    doubtful = cost is not None and (uncountable or max(_money(cost)) > LARGEST)
+    if doubtful:
+        certainty = "estimated"
     own = 0 if usage.cost is None else _OWN_COST if cost is not None and usage.cost == cost.total else _OTHER_COST
     return (
-        *(call.outcome, call.state, usage.certainty, "" if cost is None else paid.certainty),
+        *(call.outcome, state, tokens, certainty),
         *(paid.source, paid.price, paid.revision, call.finish_reason, call.service_tier, call.error, call.guards),
         *(call.attempt, call.stream, cost is None and lacks_price(call)),
-        *(usage.requests, usage.unpriced, usage.estimated_cost, own),
+        *(usage.requests, usage.unpriced, usage.estimated_cost or doubtful, own),
     )
 
 
@@ -118,14 +125,8 @@ def row_of(call: Call, key: bytes, group: int, ending: int, user: int) -> Row:
         started = made_at
     money: Row = (None, 0, 0, 0, 0, 0, 0)
     if cost is not None:
-        money = (
-            *(cost.total, cost.input, cost.cache_read, cost.cache_write),
-            *(cost.output, cost.reasoning, cost.fees),
-        )
-    tokens: Row = (
-        *(usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens),
-        *(usage.output_tokens, usage.reasoning_tokens),
-    )
+        money = _money(cost)
+    tokens: Row = _tokens(usage)
     if max(tokens) > LARGEST or (cost is not None and max(money) > LARGEST):
         tokens, money = tuple(map(clamp, tokens)), tuple(n if n is None else clamp(n) for n in money)
     return (
@@ -133,6 +134,20 @@ def row_of(call: Call, key: bytes, group: int, ending: int, user: int) -> Row:
         *tokens,
         *money,
         *(_finite(call.first_token_s), _finite(call.duration_s), safe_text(call.response_id), _more(call)),
+    )
+
+
+def _tokens(usage: Usage) -> tuple[int, ...]:
+    return (
+        *(usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens),
+        *(usage.output_tokens, usage.reasoning_tokens),
+    )
+
+
+def _money(cost: Cost) -> tuple[int, ...]:
+    return (
+        *(cost.total, cost.input, cost.cache_read, cost.cache_write),
+        *(cost.output, cost.reasoning, cost.fees),
     )
 
 

@@ -49,7 +49,7 @@ from llmops.types import (
 def flat(value: Any) -> dict[str, Any]:
     """The fields of a dataclass that differ from their defaults; nested dataclasses are left to the caller."""
     made = {}
-    for name, default in _defaults(type(value)):
+    for name, default in _defaults(type(value)):  # type: ignore[arg-type]  # a type is hashable
         item = getattr(value, name)
         if item is not default and item != default:
             made[name] = item

@@ -136,7 +136,8 @@ def priced_bound(
     cost = pricer.bound(usage, provider, model, backend, **tier)
     if cost is None:
         name = f"{provider}/{model}" if provider else model or "the model"
-        hint = f"add its price: {pricer.hint(provider, model)}"
+        line = pricer.hint(provider, model)
+        hint = line if line.startswith("add ") else f"add its price: {line}"
         raise InputError(f"{limit} can't be kept: {name} has no price", hint=hint)
     return cost
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal, get_args
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from llmops.errors import ConfigError, InputError, did_you_mean
 from llmops.types import BudgetUnit, Call
@@ -26,6 +26,7 @@ _OF_CALLS = {"backend": "backend", "provider": "provider", "model": "model_asked
 DIMENSIONS = (*_ATTRIBUTED, *_OF_CALLS, "prompt")
 _KEYS = ("limit", "per", "by", "where", "action", "media_tokens")
 _STAMPS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
+_EACH = {"hour": "an hour", "day": "a day", "week": "a week", "month": "a month", "run": "a run", "total": "in total"}
 _LONGEST_VALUE = 60
 _EXAMPLE = "write $50, 5M tokens or 1000 requests"
 _COUNT = re.compile(rf"(?P<number>{NUMBER})\s*(?P<scale>[kMB]?)\s*(?P<unit>tokens?|requests?)", re.IGNORECASE)
@@ -57,13 +58,21 @@ class BudgetRule:
 
     def amount(self, value: int) -> str:
         """`value` of this rule's unit, for people: `$0.25`, `1,000 tokens`."""
-        return dollars(value) if self.unit == "nanodollars" else f"{value:,} {self.unit}"
+        if self.unit == "nanodollars":
+            return dollars(value)
+        return f"{value:,} {self.unit[:-1] if value == 1 else self.unit}"
 
     def __str__(self) -> str:
         who = f" by {', '.join(self.by)}" if self.by else ""
         which = ", ".join(f"{name} {' or '.join(values)}" for name, values in self.only)
         how = "in total" if self.per == "total" else f"per {self.per}"
         return f"{self.amount(self.limit)} {how}{who}{which and f' where {which}'}"
+
+    def words(self, window: str) -> str:
+        """This rule with whom a window of it is for, in words: `the budget of $50.00 a day for team search`."""
+        values = dict(part.split("=", 1) for part in window.split("/")[2:] if "=" in part)
+        whose = [f"{name.removeprefix(TAG)} {_read(value)}" for name, value in values.items()]
+        return f"the budget of {self.amount(self.limit)} {_EACH[self.per]}{' for ' * bool(whose)}{', '.join(whose)}"
 
     def window(self, call: Call) -> str | None:
         """The name of the window that `call` counts in, the same in every process; None when the rule isn't for it.
@@ -107,6 +116,12 @@ def _stamp(pattern: str, hour: int) -> str:
 
 def _written(values: Sequence[str]) -> str:
     return _quoted(values[0]) if len(values) == 1 else ",".join(_quoted(value) for value in sorted(values))
+
+
+def _read(written: str) -> str:
+    """The values in the name of a window, for people: a long one ends in `…`."""
+    cut = [f"{value.partition('*')[0]}…" if "*" in value else value for value in written.split(",")]
+    return " or ".join(unquote(value) or "(none)" for value in cut)
 
 
 @lru_cache(maxsize=4096)

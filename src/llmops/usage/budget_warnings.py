@@ -30,7 +30,7 @@ class BudgetWarning:
     def __str__(self) -> str:
         used, limit = self.rule.amount(self.used), self.rule.amount(self.rule.limit)
         reached = "is reached" if self.share >= 1 else f"is {self.share:.0%} used"
-        return f"the budget {self.rule} {reached}: {used} of {limit} ({self.window})"
+        return f"{self.rule.words(self.window)} {reached}: {used} of {limit}"
 
 
 class SpentReader(Protocol):

@@ -65,7 +65,7 @@ class Budgets:
                 bound = request_bound(request, self._pricer.max_output_tokens(call.provider, call.model_asked))
             rule = _strictest(rules)
             try:
-                amount = self._amount(rule, call, bound)
+                amount = self._amount(rule, window, call, bound)
             except InputError as error:
                 if rule.is_hard:
                     error.where = error.where or rule.where
@@ -138,10 +138,10 @@ class Budgets:
                 found.setdefault(window, []).append(rule)
         return found
 
-    def _amount(self, rule: BudgetRule, call: Call, bound: RequestBound | None) -> int:
+    def _amount(self, rule: BudgetRule, window: str, call: Call, bound: RequestBound | None) -> int:
         if rule.unit == "requests" or bound is None:
             return 1
-        name = f"the budget {rule}"
+        name = rule.words(window)
         most = most_input(self._pricer, call.provider, call.model_asked) if bound.media or bound.kept else None
         usage = bounded_usage(bound, limit=name, media_tokens=rule.media_tokens, most_input=most)
         if rule.unit == "tokens":
@@ -174,14 +174,14 @@ class BudgetRefusedError(BudgetExceededError):
         self.stops = rule.action == "stop"
         self.could_fit = bool(getattr(error, "could_fit", False))
         used, held = getattr(error, "used", None), getattr(error, "held", None)
-        facts = [f"{rule.amount(used)} are used"] if isinstance(used, int) else []
-        facts += [f"{rule.amount(held)} are set aside for calls in flight"] if isinstance(held, int) and held else []
+        facts = [f"{rule.amount(used)} used"] if isinstance(used, int) else []
+        facts += [f"{rule.amount(held)} set aside for calls in flight"] if isinstance(held, int) and held else []
         facts += [f"this call may take {rule.amount(hold.amount)}"] if hold.unit != "requests" else []
         known = f": {', '.join(facts)}" if facts else ""
         hint = (
             "raise its limit" if rule.per in ("run", "total") else f"wait for the next {rule.per}, or raise its limit"
         )
-        super().__init__(f"the budget {rule} has no room in {hold.window}{known}", where=rule.where, hint=hint)
+        super().__init__(f"{rule.words(hold.window)} has no room{known}", where=rule.where, hint=hint)
 
 
 def amount_used(hold: Hold, call: Call) -> int:

@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
-from llmops.usage.rates import STANDARD, Card, Rates
+from llmops.types import Cost
+from llmops.usage.rates import STANDARD, Card, Charge, Rates
 
 DAY = 86_400
 HOUR = 3_600
@@ -44,6 +45,23 @@ class Entry:
     def rates(self) -> Rates:
         """Rates of a short request at the standard service tier."""
         return self.card.base
+
+    def cost(self, charged: Charge, revision: str, *, exact: bool) -> Cost:
+        """A charge at this entry's rates as a cost; `exact` when nothing else about the call was assumed."""
+        plain, read, write, output, reasoning, fees = charged.parts
+        return Cost(
+            charged.total,
+            plain,
+            read,
+            write,
+            output,
+            reasoning,
+            fees,
+            "exact" if exact and self.exact and not charged.assumed else "estimated",
+            self.source,
+            self.label,
+            revision,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for `--json`: dollars as text, so that none is lost."""

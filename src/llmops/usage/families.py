@@ -26,11 +26,6 @@ def is_snapshot(name: str, of: str) -> bool:
     return not after or _SNAPSHOT.fullmatch(after) is not None
 
 
-def moves(model: str) -> bool:
-    """True for a name that stands for one snapshot after another: without a date or version, or `…-latest`."""
-    return model.endswith("latest") or family(model) == model
-
-
 def is_alias(asked: str, served: str) -> bool:
     """True when the name that was asked for means the model that served: `gpt-4o` of `gpt-4o-2024-08-06`."""
     asked, served = asked.lower(), served.lower()

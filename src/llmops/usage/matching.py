@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from llmops.usage.entries import Entry, Match
-from llmops.usage.families import family, moves
+from llmops.usage.families import family
+from llmops.usage.prices_yaml import UNKNOWN
 from llmops.usage.providers import OPENAI_COMPATIBLE, is_hosted, provider_name
 from llmops.usage.rates import STANDARD, Card, Rates, Step
 
@@ -126,14 +127,14 @@ class Namer(Protocol):
 def served_names(provider: str, model: str, yours: Namer, lists: Sequence[Namer]) -> tuple[str, ...]:
     """The models that may answer who asks for one: itself, and the snapshots of it that your prices and lists name.
 
-    A snapshot that was asked for itself has none, but its date may be missing in the answer.
+    Of a snapshot that was asked for itself, the date may be missing in the answer.
     """
     names = spellings(provider, model)
     asked, found = names[-1], [*names]
     if asked:
-        found += yours.served(provider, asked)
-        found.append(f"{family(asked)}-2099-12-31" if moves(asked) else family(asked))  # one that nobody knows yet
-        if moves(asked) and is_hosted(provider):
+        unknown = f"{asked.removesuffix('-latest')}-2099-12-31"  # a snapshot that nobody knows yet
+        found += [family(asked), unknown, *yours.served(provider, asked)]
+        if is_hosted(provider):
             found += [name for layer in lists for name in layer.served(provider, asked)]
     return tuple(dict.fromkeys(found))
 
@@ -141,6 +142,12 @@ def served_names(provider: str, model: str, yours: Namer, lists: Sequence[Namer]
 def server_entry(name: str, rates: Rates) -> Entry:
     card = Card({STANDARD: (Step(0, rates),)})
     return Entry(f"server:{name}", "", name, card, exact=False)
+
+
+def blank_line(provider: str, model: str) -> str:
+    """The YAML line of a price with blanks. Calls without a model are priced by a pattern, for one server only."""
+    who = provider or ("" if model else UNKNOWN)
+    return f"- {{model: {quoted(model or '*')}{who and f', provider: {quoted(who)}'}, input: PRICE, output: PRICE}}"
 
 
 def quoted(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from llmops.attribution import COUNTER
+from llmops.attribution import COUNTER, Release
 from llmops.errors import BackendTimeoutError, LlmopsError
 from llmops.token_usage.estimating import estimated_usage
 from llmops.types import Call, CallOutcome, CallState, CallText, Cost, Hold, Message, Pricer, Request, ToolCall, Usage
@@ -26,7 +26,7 @@ class OpenCall:
     `sent` is False until something may have reached the server; a call that ends before costs nothing.
     """
 
-    __slots__ = ("call", "sent", "_tracker", "_holds", "_messages", "_began", "_first", "_pieces", "_is_open", "_counted", "_counter", "_recorded", "_tools")  # fmt: skip  # noqa: E501, RUF023
+    __slots__ = ("call", "sent", "_tracker", "_holds", "_messages", "_began", "_first", "_pieces", "_is_open", "_counted", "_counter", "_recorded", "_release", "_tools")  # fmt: skip  # noqa: E501, RUF023
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class OpenCall:
         request: Request | None = None,
         *,
         recorded: bool = True,
+        release: Release | None = None,
     ) -> None:
         self.call = call
         self.sent = True
@@ -51,6 +52,7 @@ class OpenCall:
         self._counter = COUNTER.get()
         self._tools = () if request is None else request.tools
         self._recorded = recorded
+        self._release = release
 
     def __del__(self) -> None:
         # Whoever had it is gone without a word: a stream whose event loop was closed. Nothing can be written from here.
@@ -170,6 +172,8 @@ class OpenCall:
         )
         said = CallText(tuple(self._messages), text) if self._tracker.wants_text else None
         self._tracker.settle(self.call, self._holds, said, recorded=self._recorded)
+        if self._release is not None:
+            self._release(self.call)
         if outcome == "success" and self._counter is not None:
             self._counter(usage)
         return self.call
@@ -187,19 +191,15 @@ def reported(cost: int) -> Cost:
 
 def price(pricer: Pricer, call: Call, usage: Usage, served: str = "", service_tier: str = "") -> Cost | None:
     """The cost of `usage` by the model that served a call, else by the one it asked for."""
-    for model in (served, call.model_asked) if served != call.model_asked else (served,):
-        if model:
-            cost = pricer.cost(
-                usage,
-                provider=call.provider,
-                model=model,
-                backend=call.backend,
-                at=call.started_at,
-                service_tier=service_tier,
-            )
-            if cost is not None:
-                return cost
-    return None
+    return pricer.cost(
+        usage,
+        provider=call.provider,
+        model=served or call.model_asked,
+        asked=call.model_asked,
+        backend=call.backend,
+        at=call.started_at,
+        service_tier=service_tier,
+    )
 
 
 def with_cost(usage: Usage, cost: Cost | None) -> Usage:

@@ -17,12 +17,23 @@ from typing import Any
 from llmops.types import Cost, Usage
 from llmops.usage.entries import Entry, Layer, Match
 from llmops.usage.families import family, in_family, is_alias
-from llmops.usage.matching import Fixed, Found, Unsure, Wanted, priced, quoted, served_names, server_entry, spellings
+from llmops.usage.matching import (
+    Fixed,
+    Found,
+    Unsure,
+    Wanted,
+    blank_line,
+    priced,
+    served_names,
+    server_entry,
+    spellings,
+)
 from llmops.usage.prices_genai import GenaiPrices
 from llmops.usage.prices_litellm import LitellmPrices
-from llmops.usage.prices_yaml import UNKNOWN, YamlPrices, inline_prices, read_prices
+from llmops.usage.prices_yaml import YamlPrices, inline_prices, read_prices
 from llmops.usage.providers import is_hosted, provider_name
-from llmops.usage.rates import Charge, Rates, charge, counts_of, tier_name, worst_case
+from llmops.usage.rates import Rates, charge, counts_of, tier_name, worst_case
+from llmops.usage.server_rates import rates_of_servers
 
 _RULES = "2"  # changes when the same prices give another cost
 _REMEMBERED = 20_000
@@ -69,7 +80,11 @@ class PriceBook:
         yours = read_prices(Path(path)) if path else inline_prices(inline, where) if inline is not None else None
         layers: list[Layer | None] = [GenaiPrices.installed() if genai else None]
         layers.append(LitellmPrices.installed() if litellm else None)
-        return cls(yours, [layer for layer in layers if layer is not None], server_rates=_rates_of_servers(yours))
+        return cls(
+            yours,
+            [layer for layer in layers if layer is not None],
+            server_rates=rates_of_servers(yours) if yours else None,
+        )
 
     def with_servers(self, rates: Mapping[str, Rates]) -> PriceBook:
         """The same book with rates of self-hosted servers, by the name of their backend."""
@@ -123,26 +138,10 @@ class PriceBook:
                 rates, own_tier = entry.card.rates(counts.input_tokens, tier)
                 charged = charge(counts, rates)
                 if charged is not None:
-                    return self._cost(entry, charged, own_tier and usage.certainty == "exact")
+                    return entry.cost(charged, self.revision, exact=own_tier and usage.certainty == "exact")
         except Exception:  # data that isn't what its layer promised: no price is better than a crash or a wrong one
             return None
         return None
-
-    def _cost(self, entry: Entry, charged: Charge, exact: bool) -> Cost:
-        plain, read, write, output, reasoning, fees = charged.parts
-        return Cost(
-            charged.total,
-            plain,
-            read,
-            write,
-            output,
-            reasoning,
-            fees,
-            "exact" if exact and entry.exact and not charged.assumed else "estimated",
-            entry.source,
-            entry.label,
-            self.revision,
-        )
 
     def entry(self, provider: str, model: str, at: float | None = None, *, backend: str = "") -> Entry | None:
         """The price in force for a model, or None. `backend` finds the rates of a self-hosted server."""
@@ -218,11 +217,11 @@ class PriceBook:
     def hint(self, provider: str, model: str) -> str:
         """The line to add under `models:` of the prices' YAML, with blanks that no price book accepts.
 
-        It has no comment: a terminal may break the line, and the rest of a comment is no YAML.
+        Where a price of yours only lacks a rate, that is what to add. There is no comment: a terminal may break the
+        line, and the rest of a comment is no YAML.
         """
-        who = provider_name(provider) or ("" if model else UNKNOWN)  # a pattern for all models of one server only
-        who = f", provider: {quoted(who)}" if who else ""
-        return f"- {{model: {quoted(model or '*')}{who}, input: PRICE, output: PRICE}}"
+        lacking = self.yours.lacking(provider_name(provider), spellings(provider_name(provider), model), time.time())
+        return lacking or blank_line(provider_name(provider), model)
 
     def _priced(self, wanted: Wanted, at: float, service_tier: str) -> tuple[Entry, ...]:
         found = self._found.get(wanted)
@@ -293,16 +292,3 @@ class PriceBook:
                 self._snapshots.clear()
             self._snapshots[provider, model] = found
         return found
-
-
-def _rates_of_servers(yours: YamlPrices | None) -> Mapping[str, Rates]:
-    """Rates of the servers whose speed your prices state; the others' need what the server counted."""
-    speeds = ("tokens_per_second", "input_tokens_per_second", "output_tokens_per_second")
-    rates = {}
-    for name, server in yours.servers.items() if yours else ():
-        if any(server.get(speed) is not None for speed in speeds):
-            from llmops.usage.self_hosting import rates_of
-
-            found = rates_of(server, where=yours.where("servers", name) if yours else "")
-            rates[name] = Rates.of({"input": found.input, "output": found.output})
-    return rates

@@ -89,6 +89,15 @@ class YamlPrices:
         fitting.sort(key=lambda one: one[:3], reverse=True)
         return _RowsOfModel([row for *_, row in fitting]) if fitting else None
 
+    def lacking(self, provider: str, names: Sequence[str], moment: float) -> str:
+        """What to add to a price of yours that can't price a whole answer; empty when there is none, or it can."""
+        match = self.match(provider, names)
+        entry = match.at(moment) if match is not None else None
+        if entry is None or entry.rates.per_request is not None or entry.rates.per_image is not None:
+            return ""
+        blanks = [f"{name}: PRICE" for name in ("input", "output") if getattr(entry.rates, name) is None]
+        return f"add {', '.join(blanks)} to {entry.label} at {entry.where}" if blanks else ""
+
     def served(self, provider: str, model: str) -> Iterator[str]:
         """Names of snapshots of a model that rows are about; a pattern gives a name that fits it."""
         for row in self.rows:

@@ -74,6 +74,10 @@ SELF_HOSTED = frozenset(
 """Kinds of servers that anybody can run: a hosted API's price is never theirs, whatever their models are called."""
 
 _NAMES = {
+    "hosted_vllm": "vllm",
+    "ollama_chat": "ollama",
+    "trtllm": "tensorrt_llm",
+    "llama_cpp": "llamacpp",
     **dict.fromkeys(("openai_http", "openai_like", "custom_openai"), OPENAI_COMPATIBLE),
     **{other: name for name, known in _KNOWN.items() for other in known.litellm},
     **{name: name for name in _KNOWN},

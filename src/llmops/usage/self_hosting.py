@@ -161,6 +161,15 @@ def rates_of(server: Mapping[str, Any], metrics: ServerMetrics | None = None, *,
         raise
 
 
+def check_server(server: Mapping[str, Any], *, where: str = "") -> None:
+    """Raises `InputError` for a server with unknown names or values that can't be; it may still lack some."""
+    try:
+        _checked(server)
+    except InputError as error:
+        error.where = error.where or where
+        raise
+
+
 def window_cost(before: ServerSnapshot, after: ServerSnapshot, server: Mapping[str, Any]) -> WindowCost:
     """What `server` cost between two readings of its metrics: paid, used, idle, and dollars per million tokens of both.
 

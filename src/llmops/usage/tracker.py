@@ -6,10 +6,10 @@ import contextlib
 import time
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from llmops.attribution import attribution_of
+from llmops.attribution import CALL_LIMIT, Release, attribution_of
 from llmops.errors import LlmopsError, StoreError
 from llmops.identity import new_id
 from llmops.types import (
@@ -78,6 +78,16 @@ class Tracker:
     ) -> OpenCall:
         """A call whose row is committed. Raises `BudgetExceededError` before anything is sent, and `StoreError`."""
         call = _new_call(backend, provider, address, model, stream, attempt, messages)
+        limit = CALL_LIMIT.get()
+        if limit is None:
+            return await self._open(call, messages, request)
+        release = await limit.reserve(call, request or Request(tuple(messages), model), self.pricer)
+        with _released_on_error(release):
+            return await self._open(call, messages, request, release)
+
+    async def _open(
+        self, call: Call, messages: Sequence[Message], request: Request | None, release: Release | None = None
+    ) -> OpenCall:
         holds = self._holds(call, messages, request)
         try:
             if holds and self.budgets is not None:
@@ -86,12 +96,12 @@ class Tracker:
                 await self.log.begin(call, holds)
         except StoreError as error:
             self._lose(error, holds)
-            return OpenCall(self, call, (), messages, request, recorded=False)
+            return OpenCall(self, call, (), messages, request, recorded=False, release=release)
         except BaseException as error:
             self._discard(call, holds, error)
             raise
         self._begun(call)
-        return OpenCall(self, call, holds, messages, request)
+        return OpenCall(self, call, holds, messages, request, release=release)
 
     def open_now(
         self,
@@ -107,6 +117,16 @@ class Tracker:
     ) -> OpenCall:
         """The same for threads without an event loop; waits for the row to be committed."""
         call = _new_call(backend, provider, address, model, stream, attempt, messages)
+        limit = CALL_LIMIT.get()
+        if limit is None:
+            return self._open_now(call, messages, request)
+        release = limit.reserve_now(call, request or Request(tuple(messages), model), self.pricer)
+        with _released_on_error(release):
+            return self._open_now(call, messages, request, release)
+
+    def _open_now(
+        self, call: Call, messages: Sequence[Message], request: Request | None, release: Release | None = None
+    ) -> OpenCall:
         holds = self._holds(call, messages, request)
         try:
             if holds and self.budgets is not None:
@@ -115,12 +135,12 @@ class Tracker:
                 self.log.begin_now(call, holds)
         except StoreError as error:
             self._lose(error, holds)
-            return OpenCall(self, call, (), messages, request, recorded=False)
+            return OpenCall(self, call, (), messages, request, recorded=False, release=release)
         except BaseException as error:
             self._discard(call, holds, error)
             raise
         self._begun(call)
-        return OpenCall(self, call, holds, messages, request)
+        return OpenCall(self, call, holds, messages, request, release=release)
 
     def flush(self, timeout_s: float = 30, *, exporters: bool = True) -> None:
         """Wait until everything is committed and the exporters were told. Raises `StoreError`."""
@@ -199,6 +219,15 @@ class Tracker:
         if not self._warned:
             self._warned = True
             warnings.warn(f"calls are no longer recorded: {error}", RuntimeWarning, stacklevel=4)
+
+
+@contextlib.contextmanager
+def _released_on_error(release: Release) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        release(None)
+        raise
 
 
 def _nothing() -> None:

@@ -7,12 +7,13 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from llmops.errors import InputError, LlmopsError, did_you_mean, said
+from llmops.errors import InputError, LlmopsError, PipelineError, did_you_mean, said
 from llmops.identity import content_hash
 from llmops.loading import load_callable
+from llmops.requesting import request_of
+from llmops.threads import Threads
 from llmops.types import Backend, Build, Case, Completion, Message, Output, Request, Trial, VariantInfo
 from llmops.variants.returned import to_output
-from llmops.variants.threads import Threads
 
 
 class PythonVariant:
@@ -134,25 +135,22 @@ class PythonVariant:
 
 
 class PipelineBackend:
-    """The backend a pipeline calls: `complete(messages, **parameters)`; awaited in async functions only."""
+    """The backend a pipeline calls: `complete(messages, max_tokens=50)`; awaited in async functions only."""
 
     def __init__(self, backend: Backend, repeat: int, loop: asyncio.AbstractEventLoop | None) -> None:
         self._backend = backend
         self._repeat = repeat
         self._loop = loop
 
-    def complete(
-        self,
-        messages: Iterable[Message] | str,
-        *,
-        model: str = "",
-        tools: Iterable[Mapping[str, Any]] = (),
-        output_schema: Mapping[str, Any] | None = None,
-        **parameters: Any,
-    ) -> Any:
-        """A `Completion` (in an async function, something to await). A string is one user message."""
-        chat = ({"role": "user", "content": messages},) if isinstance(messages, str) else tuple(messages)
-        request = Request(chat, model, parameters, tuple(tools), output_schema, self._repeat)
+    def complete(self, messages: Iterable[Message] | str, **options: Any) -> Any:
+        """A `Completion` (in an async function, something to await). A string is one user message.
+
+        Options are those of `llmops.connect(…).complete`. Raises `PipelineError` for messages that aren't any.
+        """
+        try:
+            request = request_of(messages, repeat=self._repeat, **options)
+        except InputError as error:  # the pipeline's mistake, perhaps on this case alone
+            raise PipelineError(error.message, hint=error.hint) from None
         if self._loop is None or _running_loop() is self._loop:  # a sync wrapper around an async function
             return self._backend.complete(request)
         return asyncio.run_coroutine_threadsafe(self._completed(request), self._loop).result()

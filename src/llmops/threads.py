@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+IDLE_S = 10.0
+
 
 @dataclass
 class _Call:
@@ -20,10 +22,14 @@ class _Call:
 
 
 class Threads:
-    """Runs functions off the event loop. A thread is made when all are busy, and reused: last used, first taken."""
+    """Runs functions off the event loop. A thread is made when all are busy, and reused: last used, first taken.
 
-    def __init__(self, name: str) -> None:
+    One that nothing is given for `idle_s` seconds ends.
+    """
+
+    def __init__(self, name: str, *, idle_s: float = IDLE_S) -> None:
         self._name = name
+        self._idle_s = idle_s
         self._idle: list[queue.SimpleQueue[_Call | None]] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -49,8 +55,17 @@ class Threads:
         for inbox in idle:
             inbox.put(None)
 
+    def _next(self, inbox: queue.SimpleQueue[_Call | None]) -> _Call | None:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return inbox.get(timeout=self._idle_s)
+            with self._lock:
+                if inbox in self._idle:  # else something is about to be put in
+                    self._idle.remove(inbox)
+                    return None
+
     def _work(self, inbox: queue.SimpleQueue[_Call | None]) -> None:
-        while (call := inbox.get()) is not None:
+        while (call := self._next(inbox)) is not None:
             result, error = None, None
             try:
                 result = call.function()
