@@ -487,12 +487,17 @@ def test_what_others_used_is_read_again_after_a_while():
     assert told == [0.8]
 
 
-def test_a_hard_budget_and_a_callback_that_fails_warn_of_nothing():
+def test_a_hard_budget_warns_of_nothing_and_a_callback_that_fails_harms_no_call():
+    heard = []
+
     def broken(warning):
+        heard.append(warning)
         raise ValueError("no")
 
     used(budgets({"limit": "$1", "per": "day"}, tell=broken), 2 * DOLLAR)
+    assert heard == []
     used(budgets({"limit": "$1", "per": "day", "action": "warn"}, tell=broken), 2 * DOLLAR)
+    assert heard
 
 
 def test_without_a_callback_python_warns(recwarn):

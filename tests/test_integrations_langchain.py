@@ -11,10 +11,11 @@ import pytest
 
 from conftest import ROOT, clean_environment
 from kept_calls import kept
-from llmops.attribution import track
+from llmops.attribution import ATTRIBUTION, attributed, track
 from llmops.errors import BudgetExceededError, StoreError
 from llmops.integrations.afterwards import AFTERWARDS
 from llmops.integrations.langchain import CallTracker
+from llmops.integrations.open_calls import labelled
 
 core = pytest.importorskip("langchain_core", reason="langchain-core isn't installed")
 
@@ -232,3 +233,11 @@ for ask in (lambda: made.CallTracker, made.install):
 """
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, timeout=120)
     assert done.stdout.splitlines() == ["tracking of LangChain needs: pip install 'llmops[langchain]'"] * 2
+
+
+def test_the_run_that_metadata_names_is_the_calls_unless_an_evaluation_runs():
+    with labelled({"run": "r1", "team": "search"}, ()):
+        made = ATTRIBUTION.get()
+    assert (made.run, made.team) == ("r1", "search")
+    with attributed(run="evaluation"), labelled({"run": "r1"}, ()):
+        assert ATTRIBUTION.get().run == "evaluation"

@@ -74,6 +74,10 @@ def upgrade() -> None:
         *(_whole(name) for name in ("duration_us", "first_token_us", "first_tokens")),
         sqlite_with_rowid=False,
     )
+    _create_texts_and_budgets()
+
+
+def _create_texts_and_budgets() -> None:
     op.create_table("call_texts", _id(), _real("started_at"), _text("body"), sqlite_with_rowid=False)
     op.create_table(
         "budget_windows",
