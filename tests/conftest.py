@@ -9,8 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest.register_assert_rewrite("call_behaviours", "store_behaviours")
+
+# Examples that differ at every run find more, and belong on a developer's machine; where a change is judged, they are
+# the same for the same test: `pytest --hypothesis-profile=same`.
+settings.register_profile("same", derandomize=True, print_blob=True)
 
 ROOT = Path(__file__).resolve().parents[1]
 
