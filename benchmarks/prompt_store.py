@@ -59,7 +59,8 @@ def make_store(project: Path, prompts: int, releases: int) -> None:
     """A project whose prompts were each released `releases` times, production one behind the newest."""
     from llmops.prompts import atomic
     from llmops.prompts.reading import Reading
-    from llmops.prompts.releases import prepare, release_file, release_text
+    from llmops.prompts.release_files import prepare, release_file
+    from llmops.prompts.releases import release_text
     from llmops.prompts.trees import WorkTree
 
     root = project / "prompts"

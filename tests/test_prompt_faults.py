@@ -30,7 +30,7 @@ from llmops.prompts.agent_skills.skill_releases import manifest_file
 from llmops.prompts.checking import Checked, check_store
 from llmops.prompts.history import history
 from llmops.prompts.labels import FILE, Label, read_labels, set_label
-from llmops.prompts.releases import release_file
+from llmops.prompts.release_files import release_file
 from llmops.prompts.releasing import release_one
 from llmops.prompts.store import PromptStore
 from llmops.prompts.trees import RevisionTree, WorkTree

@@ -19,7 +19,8 @@ from llmops.prompts.labels import FILE, Label, read_labels, set_label
 from llmops.prompts.parsing import ROLES, parse
 from llmops.prompts.reading import Reading
 from llmops.prompts.references import Reference, is_label, parse_reference
-from llmops.prompts.releases import release, release_file, verified
+from llmops.prompts.release_files import release_file
+from llmops.prompts.releases import release, verified
 from llmops.prompts.releasing import release_one
 from llmops.prompts.store import PromptStore
 from llmops.prompts.trees import WorkTree

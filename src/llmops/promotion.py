@@ -19,7 +19,8 @@ from llmops.prompts import atomic
 from llmops.prompts.agent_skills.skill_releases import is_skill
 from llmops.prompts.labels import MAX_BEFORE, Label, set_label
 from llmops.prompts.references import check_name, is_label
-from llmops.prompts.releases import content_of, prepare
+from llmops.prompts.release_files import prepare
+from llmops.prompts.releases import content_of
 from llmops.prompts.store import PromptStore
 from llmops.prompts.trees import RELEASES, WorkTree
 from llmops.runs import Run

@@ -17,7 +17,8 @@ from llmops.prompts.inputs import Input
 from llmops.prompts.labels import read_labels
 from llmops.prompts.problems import Problem
 from llmops.prompts.references import Reference, parse_reference
-from llmops.prompts.releases import content_of, release_file
+from llmops.prompts.release_files import release_file
+from llmops.prompts.releases import content_of
 from llmops.prompts.store import PromptStore
 from llmops.prompts.template import FilePrompt
 from llmops.prompts.trees import WorkTree

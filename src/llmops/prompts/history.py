@@ -16,7 +16,7 @@ from llmops.prompts.labels import FILE as LABELS
 from llmops.prompts.labels import Label, read_labels
 from llmops.prompts.parsing import SUFFIX
 from llmops.prompts.reading import Reading
-from llmops.prompts.releases import release_number, versions
+from llmops.prompts.release_files import release_number, versions
 from llmops.prompts.trees import RELEASES, RevisionTree, WorkTree
 
 

@@ -13,7 +13,8 @@ from llmops.prompts.atomic import TEMPORARY
 from llmops.prompts.leaks import find_secrets, has_marks
 from llmops.prompts.parsing import MAX_SOURCE_BYTES, SUFFIX
 from llmops.prompts.problems import Problem
-from llmops.prompts.releases import release_file, release_number, verified
+from llmops.prompts.release_files import release_file, release_number
+from llmops.prompts.releases import verified
 from llmops.prompts.trees import RELEASES, WorkTree
 
 ORDINARY = frozenset(("labels.yaml", ".gitattributes", ".gitignore", ".gitkeep"))

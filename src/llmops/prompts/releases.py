@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
-from pathlib import Path
 
 from llmops.errors import NotFoundError, PromptError, did_you_mean
 from llmops.prompts import atomic
 from llmops.prompts.parsing import MAX_SOURCE_BYTES, SUFFIX
 from llmops.prompts.reading import Reading
 from llmops.prompts.references import check_name
-from llmops.prompts.trees import RELEASES, Tree, WorkTree
+from llmops.prompts.release_files import HINT, Release, prepare, release_file, versions
+from llmops.prompts.trees import RELEASES, Tree, WorkTree, working_names
 from llmops.prompts.writing import block
 
 MARK = re.compile(rb"^content_id: ([0-9a-f]{64})\n", re.M)
@@ -26,29 +25,7 @@ HEAD = re.compile(
     rb"---\nprompt: ([^\n]+)\nversion: ([0-9]+)\n(?:description: [^\n]*\n)?(?:tags:[^\n]*\n(?:  - [^\n]*\n)*)?"
     rb"(?:owner: [^\n]*\n)?content_id: ([0-9a-f]{64})\n"
 )
-ATTRIBUTES = """\
-# Releases are the same bytes everywhere. Labels of different prompts, moved in two branches, merge by themselves.
-* -text
-labels.yaml text merge=union
-"""
 LF = b"\n"
-ENDINGS = (SUFFIX, ".skill.yaml")
-HINT = "a release never changes: restore the file, and release the change as a new version"
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A release on file: its number, its file from the prompts folder, and its content id."""
-
-    name: str
-    version: int
-    file: str
-    content_id: str
-
-
-def release_file(name: str, version: int) -> str:
-    """Where a release is, from the prompts folder."""
-    return f"{RELEASES}/{name}/{version}{SUFFIX}"
 
 
 def release_text(read: Reading, version: int) -> str:
@@ -85,26 +62,6 @@ def verified(data: bytes, name: str, version: int, shown: str) -> str:
 
 def _is_hash(digits: bytes, data: bytes) -> bool:
     return hashlib.sha256(data).hexdigest().encode() == digits
-
-
-def versions(tree: Tree, name: str) -> list[int]:
-    """Numbers of a prompt's releases, sorted."""
-    folder = f"{RELEASES}/{name}"
-    if isinstance(tree, WorkTree):
-        try:
-            found = os.listdir(tree.root / folder)  # noqa: PTH208  (names are all that is wanted)
-        except OSError:
-            found = []
-    else:
-        found = [file[len(folder) + 1 :] for file in tree.files(folder)]
-    return sorted(number for file in found if (number := release_number(file)) is not None)
-
-
-def release_number(file: str) -> int | None:
-    """The version in the own name of a release's file or manifest, or None for any other file."""
-    number, dot, ending = file.partition(".")
-    usual = number.isascii() and number.isdigit() and (number == "0" or number[0] != "0")
-    return int(number) if usual and len(number) < 10 and dot + ending in ENDINGS else None
 
 
 def read_release(tree: Tree, name: str, version: int, where: str = "") -> Reading:
@@ -149,8 +106,6 @@ def release(tree: WorkTree, name: str) -> tuple[Release, bool]:
     """
     file = check_name(name) + SUFFIX
     if tree.read(file) is None:
-        from llmops.prompts.trees import working_names
-
         raise NotFoundError(f"no prompt {name!r:.80}", hint=did_you_mean(name, working_names(tree)))
     read = Reading(tree, file, name)
     read.check()
@@ -177,10 +132,3 @@ def _check_same(tree: WorkTree, read: Reading, data: bytes, made: Release) -> No
     if (again.texts, again.front, again.content_id) != (read.texts, read.front, read.content_id):
         message = "can't be frozen without a change; please report it with the prompt"
         raise PromptError(message, where=f"{tree.shown(read.file)}:1")
-
-
-def prepare(root: Path) -> None:
-    """Make the folder of releases, with what git must know about it."""
-    attributes = root / RELEASES / ".gitattributes"
-    if not attributes.exists():
-        atomic.create(attributes, ATTRIBUTES.encode())

@@ -9,7 +9,8 @@ from llmops.prompts.agent_skills.skills import find_skills
 from llmops.prompts.checking import check_prompt
 from llmops.prompts.problems import Problem
 from llmops.prompts.references import check_name
-from llmops.prompts.releases import Release, release
+from llmops.prompts.release_files import Release
+from llmops.prompts.releases import release
 from llmops.prompts.store import PromptStore
 from llmops.prompts.trees import WorkTree
 

@@ -12,7 +12,8 @@ from llmops.prompts.labels import Label, Labels, read_labels
 from llmops.prompts.parsing import SUFFIX
 from llmops.prompts.reading import Reading, Stamp, stamp_of
 from llmops.prompts.references import LATEST, Reference, check_name, parse_reference
-from llmops.prompts.releases import find_content, read_release, release_file, versions
+from llmops.prompts.release_files import release_file, versions
+from llmops.prompts.releases import find_content, read_release
 from llmops.prompts.template import FilePrompt, compiled_prompt
 from llmops.prompts.trees import RevisionTree, Tree, WorkTree, is_file, is_inside, working_names
 

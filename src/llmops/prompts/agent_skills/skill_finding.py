@@ -9,7 +9,7 @@ from llmops.errors import InputError, NotFoundError
 from llmops.prompts.agent_skills.skill_releases import is_skill, released_folder, skill_content
 from llmops.prompts.agent_skills.skills import folder_content_id
 from llmops.prompts.references import LATEST, Reference, parse_reference
-from llmops.prompts.releases import versions
+from llmops.prompts.release_files import versions
 from llmops.prompts.store import PromptStore
 from llmops.prompts.trees import WorkTree
 

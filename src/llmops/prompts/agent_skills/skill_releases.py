@@ -12,7 +12,7 @@ from pathlib import Path
 from llmops.errors import NotFoundError, PromptError, StoreError
 from llmops.prompts import atomic
 from llmops.prompts.agent_skills.skills import Skill, folder_content_id, read_skill, skill_content_id
-from llmops.prompts.releases import HINT, Release, prepare, versions
+from llmops.prompts.release_files import HINT, Release, prepare, versions
 from llmops.prompts.trees import RELEASES, Tree, WorkTree
 from llmops.prompts.writing import block
 

@@ -81,7 +81,7 @@ def from_langchain(template: Any) -> Imported:
 
     Raises `PromptError` for any other object and `MissingExtraError` without LangChain.
     """
-    from llmops.prompts.formats.langchain_objects import from_template
+    from llmops.prompts.formats.langchain import from_template
 
     return from_template(template)
 

@@ -12,7 +12,7 @@ from llmops.errors import PromptError
 from llmops.prompts.formats.contents import content_template, picture_template
 from llmops.prompts.formats.draft import Draft
 from llmops.prompts.formats.jinja_text import literal, member
-from llmops.prompts.formats.langchain_objects import Template, constructor, metadata, templates
+from llmops.prompts.formats.langchain_objects import Template, constructor, langchain_prompts, metadata, templates
 from llmops.prompts.formats.leaving import Leaving
 from llmops.prompts.formats.mustache import from_mustache
 from llmops.prompts.formats.plain import items, mapping, read_json, shown
@@ -55,6 +55,20 @@ def read_serialised(data: Any, file: str, name: str | None = None) -> Imported:
     read_tags(draft, fields.get("tags"))
     draft.lose_keys(fields, _KEYS)
     return draft.finish()
+
+
+def from_template(template: Any) -> Imported:
+    """One of our prompts. Raises `PromptError` for what isn't a chat or text template."""
+    chat = langchain_prompts("from_langchain")
+    from langchain_core.load import dumpd
+
+    kind = type(template).__name__
+    if not isinstance(template, chat.BasePromptTemplate):
+        raise PromptError(f"{kind} isn't a LangChain prompt template")
+    try:
+        return read_serialised(dumpd(template), kind, "prompt")
+    except RecursionError:
+        raise PromptError("nested too deeply", where=kind) from None
 
 
 def _unpacked(data: Any, file: str) -> tuple[str, Mapping[str, Any]]:

@@ -14,7 +14,6 @@ from llmops.prompts.environment import environment
 from llmops.prompts.formats.leaving import Leaving
 from llmops.prompts.formats.parts import Part, Picture, Text, Variable, has_pictures, is_simple
 from llmops.prompts.formats.parts_source import source_of
-from llmops.prompts.formats.shapes import Imported
 from llmops.prompts.parsing import Role
 from llmops.prompts.template import FilePrompt
 
@@ -129,7 +128,7 @@ def _f_string(part: Part) -> str:
 
 def to_template(prompt: FilePrompt) -> Any:
     """A `ChatPromptTemplate`."""
-    chat = _langchain("to_langchain")
+    chat = langchain_prompts("to_langchain")
     kinds = {
         "system": chat.SystemMessagePromptTemplate,
         "user": chat.HumanMessagePromptTemplate,
@@ -154,23 +153,8 @@ def _object(part: TextPart) -> Any:
     return ImagePromptTemplate(template=part.image, template_format=part.form, input_variables=names)
 
 
-def from_template(template: Any) -> Imported:
-    """One of our prompts. Raises `PromptError` for what isn't a chat or text template."""
-    chat = _langchain("from_langchain")
-    from langchain_core.load import dumpd
-
-    from llmops.prompts.formats.langchain import read_serialised
-
-    kind = type(template).__name__
-    if not isinstance(template, chat.BasePromptTemplate):
-        raise PromptError(f"{kind} isn't a LangChain prompt template")
-    try:
-        return read_serialised(dumpd(template), kind, "prompt")
-    except RecursionError:
-        raise PromptError("nested too deeply", where=kind) from None
-
-
-def _langchain(needed_for: str) -> Any:
+def langchain_prompts(needed_for: str) -> Any:
+    """`langchain_core.prompts`. Raises `MissingExtraError`."""
     try:
         from langchain_core import prompts
     except ImportError:
