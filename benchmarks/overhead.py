@@ -3,7 +3,8 @@
 The same requests to a loopback server, 32 at once, by a bare aiohttp loop, by `openai_http` without and with the call
 log (SQLite, on disk), and by litellm. Each is a process of its own; several rounds, side by side. CPU is of the whole
 client process after its imports and 32 warm-up calls, threads included; the server's isn't counted. Log rows written
-are counted at the end: as many as calls, or the round fails.
+are counted at the end: as many as calls, or the round fails. What imports left to the garbage collector is collected
+before the clock starts; collections that the calls cause are counted.
 
 `--freeze` has every process call `gc.freeze()` after its warm-up, as services do: a full garbage collection walks over
 all that was imported, and the bare loop has imported the least.
@@ -50,6 +51,7 @@ async def repeat(call: Call, times: int) -> None:
 
 async def measure(call: Call, times: int, finish: Callable[[], object] = lambda: None) -> None:
     await repeat(call, CONCURRENCY)
+    gc.collect()
     if FREEZE in sys.argv:
         gc.freeze()
     began = cpu_s()

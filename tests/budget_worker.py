@@ -1,13 +1,18 @@
-"""One of several processes that spend one budget: `python budget_worker.py LOCATION ACTION SEED` after a line on stdin.
+"""One of several processes that spend one budget: `python budget_worker.py LOCATION ACTION SEED [KILLED_AT]`.
 
-64 tasks send calls of random size until they are refused, or hear that the budget is reached. Each call that is sent
-is a line on stdout, `sent NANODOLLARS`, before anything is settled: what a server would bill, whatever happens next.
+After a line on stdin it sends 16 calls, which two processes have room for, and says `part`. After another line 64 tasks
+send calls of random size until they are refused, or hear that the budget is reached. Each call that is sent is a line
+on stdout, `sent NANODOLLARS`, before anything is settled: what a server would bill, whatever happens next. With
+KILLED_AT it kills itself there and then, after so many calls.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -21,7 +26,7 @@ from llmops.store.call_queries import Calls
 from llmops.types import Call, Request
 from llmops.usage.budgets import Budgets, parse_budgets
 
-TASKS = 64
+TASKS, PART = 64, 16
 MOST_OUTPUT = 4_000  # $0.008 with the prices of `budget_fakes`
 PATIENCE_S = 20.0
 
@@ -31,9 +36,11 @@ def say(*words: object) -> None:
 
 
 class Spending:
-    def __init__(self, location: str, action: str, seed: int) -> None:
+    def __init__(self, location: str, action: str, seed: int, killed_at: int = 0) -> None:
         self.log = open_call_log(location)
         self.random = random.Random(seed)
+        self.killed_at = killed_at
+        self.sent = 0
         self.reached = False
         rules = parse_budgets([{"limit": "$1", "per": "total", "action": action}])
         self.calls = Calls.open(location)
@@ -64,8 +71,12 @@ class Spending:
         self.log.close()
         self.calls.close()
 
-    async def task(self) -> None:
-        while not self.reached:
+    async def part(self) -> None:
+        await asyncio.gather(*(self.task(1) for _ in range(PART)))
+
+    async def task(self, calls: float = math.inf) -> None:
+        while not self.reached and calls:
+            calls -= 1
             most = self.random.randint(500, MOST_OUTPUT)
             request = Request(({"role": "user", "content": "hello"},), "m", {"max_tokens": most})
             call = new_call(new_id())
@@ -79,6 +90,9 @@ class Spending:
 
     async def answer(self, call: Call, holds: tuple, cost: int) -> None:
         say("sent", cost)
+        self.sent += 1
+        if self.sent == self.killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
         await asyncio.sleep(self.random.uniform(0, 0.02))
         call = settled(call, cost)
         self.log.settle(call, holds)
@@ -86,9 +100,12 @@ class Spending:
 
 
 async def main() -> None:
-    spending = Spending(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    spending = Spending(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
     await spending.connect()
     say("ready")
+    sys.stdin.readline()
+    await spending.part()
+    say("part")
     sys.stdin.readline()
     await spending.run()
 

@@ -366,7 +366,7 @@ def test_calls_of_another_machine_are_given_up_only_when_they_are_old(location, 
                 other.settle(ended(call, 10), (hold(40),))  # both were alive
             other.flush()
             assert {call.id for call in calls.rows(where={"state": "settled"})} == {old.id, new.id}
-            assert (window(location).spent, window(location).reserved) == (50, 0)
+            assert (window(location).spent, window(location).reserved) == (20, 0)
 
 
 def test_closing_one_of_two_waits_until_all_is_written(location, monkeypatch):

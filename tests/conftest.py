@@ -13,9 +13,14 @@ from hypothesis import settings
 
 pytest.register_assert_rewrite("call_behaviours", "store_behaviours")
 
+# How long one example takes says how busy the machine is, so no example has a deadline. What has to be fast is measured
+# in processor time, by tests of its own.
+settings.register_profile("patient", deadline=None, print_blob=True)
+settings.load_profile("patient")
+
 # Examples that differ at every run find more, and belong on a developer's machine; where a change is judged, they are
 # the same for the same test: `pytest --hypothesis-profile=same`.
-settings.register_profile("same", derandomize=True, print_blob=True)
+settings.register_profile("same", settings.get_profile("patient"), derandomize=True)
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 Answer = int | tuple[int, dict[str, str], bytes]
@@ -24,6 +25,7 @@ Answer = int | tuple[int, dict[str, str], bytes]
 class Collector:
     def __init__(self, answers: Iterable[Answer] = (), *, hold: bool = False) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
+        self.metric_requests: list[ExportMetricsServiceRequest] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
         self.arrived = threading.Event()
@@ -64,6 +66,13 @@ class Collector:
             for span in scoped.spans
         ]
 
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics of the last request, by name."""
+        [whole] = self.metric_requests[-1].resource_metrics
+        [scoped] = whole.scope_metrics
+        return {metric.name: metric for metric in scoped.metrics}
+
     def release(self) -> None:
         """Answer what was held."""
         self._held.set()
@@ -78,7 +87,9 @@ class Collector:
                 collector._held.wait(30)
                 answer = next(collector._answers, 200)
                 status, headers, text = (answer, {}, b"") if isinstance(answer, int) else answer
-                if status == 200:
+                if status == 200 and self.path.endswith("/v1/metrics"):
+                    collector.metric_requests.append(ExportMetricsServiceRequest.FromString(body))
+                elif status == 200:
                     collector.requests.append(ExportTraceServiceRequest.FromString(body))
                 try:
                     self.send_response(status)
@@ -106,3 +117,9 @@ def plain(value: Any) -> Any:
 def attributes(message: Any) -> dict[str, Any]:
     """The attributes of a span or resource."""
     return {pair.key: plain(pair.value) for pair in message.attributes}
+
+
+def points(metric: Any) -> dict[frozenset[tuple[str, Any]], Any]:
+    """The points of a metric by their attributes."""
+    data = getattr(metric, metric.WhichOneof("data"))
+    return {frozenset(attributes(point).items()): point for point in data.data_points}

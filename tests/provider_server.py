@@ -22,10 +22,11 @@ that goes away before its answer is out ends in the outcome `client_gone`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -49,6 +50,7 @@ class Answer:
     `ending`: `whole`; `cut` (the first `cut_at` bytes of the body, then the connection closes); `short` (the same
     bytes, then the body ends as if it were whole); `silence` (the first `cut_at` bytes, or no answer at all, and then
     nothing until the client goes); `reset` (no answer, the connection is reset, as a crashed server does).
+    `events` are those of a stream as they are, instead of what `text` makes.
     `cut_at` counts bytes of the body; `latency_s` is before the first byte, `pause_s` between pieces of a stream.
     """
 
@@ -63,6 +65,7 @@ class Answer:
     cost: str | None = None
     force_usage: bool = False
     pieces: Sequence[str] | None = None
+    events: Sequence[bytes] | None = None
     latency_s: float = 0.0
     pause_s: float = 0.0
     ending: Ending = "whole"
@@ -162,6 +165,20 @@ class ProviderServer:
             deadline.wait(0.005)
         raise TimeoutError("the server never got there")
 
+    @contextlib.asynccontextmanager
+    async def patience(self) -> AsyncIterator[None]:
+        """A caller's time limit that ends as soon as its request is here, however slow the machine is."""
+        before = self.count
+
+        async def end() -> None:
+            await asyncio.to_thread(self.wait_for, lambda server: server.count > before, 60)
+            limit.reschedule(0)
+
+        async with asyncio.timeout(120) as limit:
+            ending = asyncio.create_task(end())
+            yield
+        ending.cancel()
+
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
@@ -255,6 +272,8 @@ def wire(
 ) -> list[bytes]:
     """The bytes of an answer's body: one part when whole, one an event when a stream. For tests that count bytes."""
     body = body if isinstance(body, Mapping) else {}
+    if stream and answer.events is not None:
+        return list(answer.events)
     if shape == "embeddings":
         return [_embeddings(body, answer)]
     text = answer.text(body) if callable(answer.text) else answer.text

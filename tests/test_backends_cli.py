@@ -188,9 +188,9 @@ def test_the_other_name_of_the_token_limit_is_tried(tmp_path: Path) -> None:
 def test_a_server_that_hangs_is_not_waited_for(llmops: Command, tmp_path: Path) -> None:
     with StubServer(lambda body, _: MODELS if body is None else Reply(ending="hang")) as server:
         project(tmp_path, slow=server_at(server))
-        done = llmops("backends", "check", "--timeout", "0.4")
+        done = llmops("backends", "check", "--timeout", "3")
     assert done.returncode == 4
-    assert "✗ answers" in done.stdout and "no answer within 0.4 s" in done.stdout
+    assert "✗ answers" in done.stdout and "no answer within 3 s" in done.stdout
     assert "1 request sent" in done.stdout
 
 
@@ -337,3 +337,33 @@ def test_ls_without_backends_says_how_to_name_one(llmops: Command) -> None:
     done = llmops("backends", "ls")
     assert done.returncode == 0
     assert "backends:" in done.stderr
+
+
+def test_a_page_instead_of_answers_is_named(tmp_path: Path) -> None:
+    page = Reply(body="<html>Log in</html>", headers={"Content-Type": "text/html"})
+    with StubServer(default=page) as server:
+        project(tmp_path, local=server_at(server))
+        [found] = checked(tmp_path)
+    assert not found["works"] and found["requests_sent"] == 1
+    for ability, outcome in (("model", "unknown"), ("answers", "no")):
+        assert found["abilities"][ability]["outcome"] == outcome
+        assert "isn't JSON: '<html>Log in</html>'; is the address right?" in found["abilities"][ability]["detail"]
+
+
+def test_an_address_without_its_scheme_is_told_how_to_be_written(llmops: Command, tmp_path: Path) -> None:
+    done = llmops("backends", "check", "localhost:8931", cwd=tmp_path)
+    assert done.returncode == 2 and "write http://localhost:8931" in done.stderr.replace("\n", " ")
+    done = llmops("backends", "check", "local", cwd=tmp_path)
+    assert done.returncode == 2 and f"no llmops.yaml is in {tmp_path}" in done.stderr.replace("\n", " ")
+
+
+def test_a_shell_completes_the_names_of_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmops.cli.backends import _complete
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".git").mkdir()
+    assert _complete("") == []
+    (tmp_path / "llmops.yaml").write_text("backends: {local: {extractive: {}}, laptop: {extractive: {}}}\n", "utf-8")
+    assert (_complete(""), _complete("lo")) == (["local", "laptop"], ["local"])
+    (tmp_path / "llmops.yaml").write_text("backends: [", "utf-8")
+    assert _complete("") == []

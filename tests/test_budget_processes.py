@@ -53,9 +53,9 @@ def location(request, tmp_path) -> Iterator[str]:
 class Worker:
     """A process that spends the budget; `sent` are the costs of the calls that left it."""
 
-    def __init__(self, location: str, action: str, seed: int) -> None:
+    def __init__(self, location: str, action: str, *numbers: int) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(WORKER), location, action, str(seed)],
+            [sys.executable, str(WORKER), location, action, *map(str, numbers)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment(),
         )  # fmt: skip
         self.sent: list[int] = []
@@ -77,6 +77,10 @@ class Worker:
         self.said.append(text)
         return text
 
+    def read_part(self) -> None:
+        while self.line() not in ("part", ""):
+            pass
+
     def read_to_the_end(self) -> None:
         while self.line():
             pass
@@ -86,14 +90,18 @@ class Worker:
 
 
 @contextlib.contextmanager
-def workers(location: str, action: str, count: int = 2) -> Iterator[list[Worker]]:
-    made = [Worker(location, action, 0)]
+def workers(location: str, action: str, *, killed_at: int = 0) -> Iterator[list[Worker]]:
+    """Two that have both spent a part of the budget; the first kills itself in the middle of that, if it has to."""
+    made = [Worker(location, action, 0, killed_at)]
     try:
         made[0].ready()  # the first makes the store
-        made += [Worker(location, action, seed) for seed in range(1, count)]
-        for worker in made[1:]:
-            worker.ready()
+        made.append(Worker(location, action, 1))
+        made[1].ready()
         for worker in made:
+            worker.go()
+        for worker in made:
+            worker.read_part()
+        for worker in made[1:] if killed_at else made:
             worker.go()
         yield made
     finally:
@@ -134,12 +142,8 @@ def test_a_budget_that_warns_is_overspent_by_the_calls_in_flight_at_most(locatio
 
 
 def test_a_killed_process_overspends_nothing(location):
-    with workers(location, "refuse") as (victim, survivor):
-        while len(victim.sent) < 30:
-            assert victim.line()
-        victim.process.send_signal(signal.SIGKILL)
-        victim.read_to_the_end()
-        victim.process.wait(60)  # until then the system still lists it as a process
+    with workers(location, "refuse", killed_at=12) as (victim, survivor):
+        assert victim.process.wait(60) == -signal.SIGKILL
         survivor.read_to_the_end()
         survivor.finish()
     spent = sum(victim.sent) + sum(survivor.sent)

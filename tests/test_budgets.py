@@ -6,16 +6,17 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from budget_fakes import DAY, MemoryLog, Prices, new_call, settled
 from llmops.errors import BudgetExceededError, ConfigError, InputError
 from llmops.types import Call, Cost, Hold, Request
 from llmops.usage.bounds import cost_bound, output_tokens_bound, prompt_tokens_bound, request_bound
-from llmops.usage.budget_rules import DIMENSIONS
+from llmops.usage.budget_scopes import DIMENSIONS, Period, is_over, scope_of
 from llmops.usage.budget_warnings import Watch
 from llmops.usage.budgets import BudgetRefusedError, Budgets, amount_used, parse_budgets
 
@@ -81,6 +82,8 @@ def test_limits_say_their_unit(text, limit, unit):
         ({"by": 3}, "by is 3"),
         ({"where": "team"}, "where is 'team'"),
         ({"where": {"team": 3}}, "where team is 3"),
+        ({"where": {"purpose": "jugde"}}, "where purpose is 'jugde', as no call's is; did you mean 'judge'"),
+        ({"where": {"purpose": ["app", "chat"]}}, "where purpose is 'chat', as no call's is; known: app, eval"),
         ({"where": {"teams": "a"}}, "where: 'teams'"),
         ({"limits": "$1"}, "unknown key 'limits'.*did you mean 'limit'"),
         ({"media_tokens": "many"}, "media_tokens is 'many'"),
@@ -107,6 +110,7 @@ def test_budgets_are_a_list():
 def test_a_rule_reads_like_what_was_written():
     found = rule(limit="5M tokens", per="hour", by=["team", "model"], where={"purpose": ["app", "eval"]})
     assert str(found) == "5,000,000 tokens per hour by team, model where purpose app or eval"
+    assert str(rule(limit="$1", per="day", where={"team": ["", "a"]})) == "$1.00 per day where team (none) or a"
     assert str(rule(per="total")) == "$1.00 in total"
 
 
@@ -172,7 +176,7 @@ def test_changing_a_limit_or_an_action_keeps_what_was_counted():
 
 @pytest.mark.parametrize("name", [*DIMENSIONS, "tag:x"])
 def test_every_dimension_can_be_counted_by(name):
-    assert rule(by=name, where={name: ""}).by == (name,)
+    assert rule(by=name, where={name: "app" if name == "purpose" else ""}).by == (name,)
     assert rule(by=name).window(new_call(run="r")) is not None
 
 
@@ -196,10 +200,49 @@ def test_rules_over_the_same_calls_share_a_window_and_the_strictest_holds():
         {"limit": "$3", "per": "day", "where": {"team": "search"}},
         {"limit": "$1", "per": "day", "where": {"team": "search"}, "action": "warn"},
     )
-    [hold] = found.holds(new_call(team="search"), request())
-    assert (hold.limit, hold.hard) == (3 * DOLLAR, True)
+    of_teams, of_search = found.holds(new_call(team="search"), request())
+    assert (of_teams.limit, of_teams.hard) == (5 * DOLLAR, True)
+    assert (of_search.limit, of_search.hard) == (3 * DOLLAR, True)
     [hold] = found.holds(new_call(team="other"), request())
     assert hold.limit == 5 * DOLLAR
+
+
+SCOPES = st.builds(
+    lambda per, by, only: rule(per=per, by=by, **({"where": only} if only else {})),
+    st.sampled_from(get_args(Period)),
+    st.lists(st.sampled_from([*DIMENSIONS, "tag:x", "tag:a/b=c,where"]), max_size=3, unique=True),
+    st.dictionaries(
+        st.sampled_from([*(name for name in DIMENSIONS if name != "purpose"), "tag:x"]),
+        st.sampled_from(["", "a", ["a", "b/c"]]),
+        max_size=2,
+    ),
+)
+
+
+@given(SCOPES, st.sampled_from(["", "a", "b/c", "where", "*", "x" * 200]), st.floats(0, 4e9))
+def test_a_window_says_by_its_name_which_calls_count_in_it(found, value, at):
+    whose = dict.fromkeys(("team", "feature", "user", "run", "suite", "variant", "purpose"), value)
+    call = new_call(at=at, prompt=value, model=value, tags=(("x", value), ("a/b=c,where", value)), **whose)
+    call = replace(call, backend=value, provider=value)
+    window = found.window(call)
+    assume(window is not None)
+    scope = scope_of(window)
+    assert replace(scope, stamp="") == found.scope
+    assert scope.window(call) == window
+    assert scope_of(scope.name) == scope, "a scope is known by its own name"
+    since, until = scope.span()
+    if found.per in ("run", "total"):
+        assert (since, until) == (None, None)
+    else:
+        assert since <= at < until
+        assert found.window(replace(call, started_at=until)) != window
+        assert found.window(replace(call, started_at=since)) == window
+        assert (is_over(window, until), is_over(window, until - 1)) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["", "team=search/2026-06-01", "x/day/2026-06-01", "tokens/day/June", "tokens/day"])
+def test_other_names_are_of_no_scope(name):
+    assert scope_of(name) is None
 
 
 def test_a_hard_budget_in_money_refuses_what_has_no_price():

@@ -77,8 +77,12 @@ def test_a_loop_is_told_once_for_all_that_were_written_together(location):
         loop, told = asyncio.get_running_loop(), []
         real = loop.call_soon_threadsafe
         loop.call_soon_threadsafe = lambda *arguments: (told.append(1), real(*arguments))[1]  # type: ignore[method-assign]
-        with open_call_log(location) as log:
-            await asyncio.gather(*(log.begin(new_call()) for _ in range(200)))
+        with open_call_log(location) as log, closing(sqlite3.connect(location, isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            waiting = asyncio.gather(*(log.begin(new_call()) for _ in range(200)))
+            await asyncio.sleep(0)  # all of them wait now
+            holder.execute("ROLLBACK")
+            await waiting
         return told
 
     assert len(asyncio.run(run())) <= 5

@@ -179,7 +179,8 @@ def test_a_call_that_is_cancelled_keeps_its_row(tmp_path: Path, stream: bool) ->
 def test_time_that_is_over_is_a_row_too(tmp_path: Path) -> None:
     async def given_up(backend: TrackedBackend) -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(backend.complete(asked()), 0.2)
+            async with server.patience():
+                await backend.complete(asked())
 
     async def silent(backend: TrackedBackend) -> None:
         with pytest.raises(BackendError):
@@ -190,7 +191,9 @@ def test_time_that_is_over_is_a_row_too(tmp_path: Path) -> None:
     ):
         folder = tmp_path / str(number)
         folder.mkdir()
-        row, _ = one_row(folder, work, Answer(ending="silence"), **options)
+        with ProviderServer(default=Answer(ending="silence")) as server:
+            [row] = rows_of(folder, work, over_http(server, **options))
+            assert server.count == 1
         assert (row.outcome, row.state) == (outcome, "unknown")
 
 

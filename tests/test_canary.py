@@ -105,8 +105,10 @@ def test_a_damaged_earlier_run_costs_nothing(tmp_path: Path, server: StubServer)
     exam.prompt(WORSE)
     suite = exam.folder / "evals/codes.yaml"
     first = evaluate(suite, against="HEAD", cache=False)
-    with open_place(exam.folder / ".llmops/llmops.db", create=False).writing() as connection:
+    place = open_place(exam.folder / ".llmops/llmops.db", create=False)
+    with place.writing() as connection:
         connection.exec_driver_sql("UPDATE cases SET body = '[]'")
+    place.engine.dispose()
     again = evaluate(suite, against="HEAD", cache=False)
     assert again.record.status == first.record.status == "finished"
     assert [comparison.pooled for comparison in again.record.comparisons] == [1]

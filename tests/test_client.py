@@ -17,7 +17,15 @@ import llmops
 from conftest import clean_environment
 from llmops.config import load_config
 from llmops.connecting import Backends, project_tracker
-from llmops.errors import BackendTimeoutError, ConfigError, InputError, NotFoundError, RequestRejectedError, StoreError
+from llmops.errors import (
+    BackendTimeoutError,
+    ConfigError,
+    InputError,
+    NotFoundError,
+    RequestRejectedError,
+    StoreError,
+    UnboundedCallError,
+)
 from llmops.evals.sender import Sender
 from llmops.evals.suite import Limits
 from llmops.store.call_queries import Calls
@@ -148,6 +156,28 @@ def test_an_unknown_name_says_what_there_is(project):
         llmops.connect("locl", root=project)
 
 
+def test_a_name_without_a_project_says_where_it_was_looked_for_and_what_to_write(tmp_path):
+    (tmp_path / ".git").mkdir()
+    for form in ("local", {"fallback": ["local", "extractive"]}):
+        with pytest.raises(NotFoundError) as none_found:
+            llmops.connect(form, root=tmp_path)
+        assert f"no llmops.yaml is in {tmp_path} or above" in str(none_found.value)
+        assert "write backends: {local: {openai_http: {base_url: …, model: …}}} there" in str(none_found.value)
+    (tmp_path / "llmops.yaml").write_text("store: runs.db\n")
+    with pytest.raises(NotFoundError) as no_backends:
+        llmops.connect("local", root=tmp_path)
+    assert f"{tmp_path / 'llmops.yaml'} has no backends" in str(no_backends.value)
+    with pytest.raises(NotFoundError, match="did you mean 'extractive'"):
+        llmops.connect("extractiv", root=tmp_path)
+
+
+@pytest.mark.parametrize("address", ["http://localhost:8931/v1", "localhost:8931/v1", "10.0.0.7:80"])
+def test_an_address_is_told_how_to_be_written(project, address):
+    with pytest.raises(NotFoundError) as refused:
+        llmops.connect(address, root=project)
+    assert f'{{"openai_http": "http://{address.removeprefix("http://")}"}}' in str(refused.value)
+
+
 def test_a_backend_that_is_made_of_itself_is_refused(project):
     (project / "llmops.yaml").write_text(
         "backends:\n  a: {fallback: [b, extractive]}\n  b: {fallback: [a, extractive]}\n"
@@ -171,6 +201,20 @@ def test_a_budget_refuses_before_sending(project, server):
         with pytest.raises(llmops.LlmopsError, match="2 requests"):
             client.complete("three")
     assert server.count == 2 and len(rows(project)) == 2
+
+
+@pytest.mark.parametrize(
+    ("unit", "why"), [("$1", "small has no price"), ("100 tokens", "needs a bound on every answer")]
+)
+def test_a_call_that_a_budget_cant_be_held_to_is_refused_like_any_other(project, server, unit, why):
+    text = (project / "llmops.yaml").read_text()
+    (project / "llmops.yaml").write_text(text + f"budgets:\n  - {{limit: {unit}, per: day}}\n")
+    asked = {"max_tokens": 5} if unit == "$1" else {}
+    with llmops.connect("local", root=project) as client:
+        with pytest.raises(llmops.BudgetExceededError, match=why) as refused:
+            client.complete("one", **asked)
+        assert isinstance(refused.value, UnboundedCallError) and refused.value.exit_code == 2
+    assert server.count == 0 and rows(project) == []
 
 
 def script(project, code, **options):
@@ -238,13 +282,14 @@ def test_workers_of_multiprocessing_lose_nothing(project, used):
 
 
 def test_a_stream_has_its_time_and_its_place_like_any_call(project, server):
-    server.decide = lambda body, number: Reply(pieces=["7 ", "days"], ending="hang", after_pieces=1)
     with llmops.connect("local", root=project, concurrency=1, timeout_s=2) as client:
+        client.complete("How long?")  # what takes its time at the first call alone
+        server.decide = lambda body, number: Reply(pieces=["7 ", "days"], ending="hang", after_pieces=1)
         with pytest.raises(BackendTimeoutError, match="within 2 s"):
             list(client.stream("How long?"))
         with pytest.raises(BackendTimeoutError):  # the place was given back
             list(client.stream("How long?"))
-    assert [(call.outcome, call.state) for call in rows(project)] == [("timeout", "estimated")] * 2
+    assert [(call.outcome, call.state) for call in rows(project)][1:] == [("timeout", "estimated")] * 2
 
 
 def test_the_time_of_whoever_reads_a_stream_doesnt_count(project, monkeypatch):
@@ -257,16 +302,16 @@ def test_the_time_of_whoever_reads_a_stream_doesnt_count(project, monkeypatch):
 
 
 def test_the_time_of_a_call_around_it_counts_as_its_own(project, server):
-    server.decide = lambda body, number: Reply(latency_s=60)
-
     async def go():
         async with llmops.connect("local", root=project) as client:
+            await client.acomplete("How long?")  # what takes its time at the first call alone
+            server.decide = lambda body, number: Reply(latency_s=60)
             outer = Sender(Limits(retries=0, timeout_s=2))
             await outer.send(lambda: client.acomplete("How long?"))
 
     with pytest.raises(BackendTimeoutError):
         asyncio.run(go())
-    assert [call.outcome for call in rows(project)] == ["timeout"]
+    assert [call.outcome for call in rows(project)] == ["success", "timeout"]
 
 
 @pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"retries": -1}, {"timeout_s": 0}, {"concurrency": "8"}])
@@ -310,6 +355,74 @@ def test_a_store_that_cant_be_opened_refuses_or_only_warns(project):
     (project / "llmops.yaml").write_text(text + "calls: {on_failure: warn}\n")
     with llmops.connect("local", root=project) as client, pytest.warns(RuntimeWarning, match="no longer recorded"):
         assert client.complete("How long?").text == "7 days"
+
+
+class Full:
+    """A log on a disk that fills up: `begins` and `ends` say what can still be written."""
+
+    def __init__(self, tracker, *, begins=False, ends=False):
+        self._log, self._begins, self._ends = tracker.log, begins, ends
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+    async def begin(self, call, holds=()):
+        if not self._begins:
+            raise StoreError("the disk is full")
+        await self._log.begin(call, holds)
+
+    def flush(self, timeout_s=30):
+        self._log.flush(timeout_s)
+        if not self._ends:
+            raise StoreError("the disk is full")
+
+
+def closing(client, way):
+    if way == "exit":
+        with client:
+            pass
+    elif way == "close":
+        client.close()
+    else:
+        asyncio.run(client.aclose())
+
+
+@pytest.mark.parametrize("way", ["exit", "close", "aclose"])
+def test_calls_go_on_without_a_log_that_fails_later_with_one_warning(project, way):
+    text = (project / "llmops.yaml").read_text()
+    (project / "llmops.yaml").write_text(text + "calls: {on_failure: warn}\n")
+    client = llmops.connect("local", root=project)
+    tracker = project_tracker(project)
+    tracker.log = Full(tracker)
+    with pytest.warns(RuntimeWarning, match="no longer recorded: the disk is full") as warned:
+        assert [client.complete("How long?").text for _ in range(3)] == ["7 days"] * 3
+        closing(client, way)
+    assert len(warned) == 1
+    tracker.log = tracker.log._log
+
+
+def test_the_end_of_a_client_says_only_what_no_call_has_said(project):
+    client = llmops.connect("local", root=project)
+    tracker = project_tracker(project)
+    log = tracker.log
+    tracker.log = Full(tracker, begins=True)
+    with pytest.raises(StoreError, match="full"), client:  # news: the call was let through
+        client.complete("How long?")
+    with pytest.raises(ValueError, match="mine"), client:
+        raise ValueError("mine")
+    tracker.log = Full(tracker)
+    with client, pytest.raises(StoreError, match="full"):
+        client.complete("How long?")
+
+    async def go():
+        async with client:
+            with pytest.raises(StoreError, match="full"):
+                await client.acomplete("How long?")
+
+    asyncio.run(go())
+    with pytest.raises(StoreError, match="full"):  # asked for by name, it says whether all is in the log
+        client.close()
+    tracker.log = log
 
 
 def test_no_text_is_kept_in_any_file_of_the_store(project):

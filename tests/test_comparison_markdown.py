@@ -30,6 +30,7 @@ from llmops.types import (
     Usage,
     VariantInfo,
 )
+from llmops.usage.spending import RunSpending, Spending
 from report_samples import HOSTILE, record
 
 FRAGMENTS = (
@@ -213,6 +214,11 @@ def test_footer_counts_cache_and_tokens() -> None:
     text = markdown(record(metrics=(MetricInfo("m"),), variants=("a", "b"), comparisons=(made,)), results)
     assert "95 % intervals, paired by case; Tango; 3 groups; 2 runs pooled; judge agreement 91 %." in text
     assert "4 of 8 answers came from the cache. 400 tokens spent, about 400 saved." in text
+    config = {"spent": RunSpending(Spending(usage)).as_data()}
+    told = record(metrics=(MetricInfo("m"),), variants=("a", "b"), comparisons=(made,), config=config)
+    text = markdown(told, results)
+    assert "4 of 8 answers came from the cache.\n" in text and "tokens spent" not in text, "the run says it once"
+    assert "- 1 request, 90 tokens in, 10 out." in text
 
 
 def test_several_candidates_have_all_verdicts_before_any_detail() -> None:

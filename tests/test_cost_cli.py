@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cost_samples import CENT, DAY, NOON, a_day, call, fill
 from llmops import costs
-from llmops.cli import main
+from llmops.cli import cost_options, main
+from llmops.costs.selecting import BY
 from llmops.reports.cost_lines import AcceptedAnswers
 from llmops.store.call_log import open_call_log
 from llmops.store.call_queries import Calls
@@ -37,14 +41,17 @@ Cost = Callable[..., Done]
 
 @pytest.fixture
 def cost(tmp_path, monkeypatch, capsys) -> Cost:
-    """Runs `llmops cost …` in this process, in a project of its own, 100 columns wide."""
+    """Runs `llmops cost …` in this process, in a project of its own, 100 columns wide or in a pipe (None)."""
     monkeypatch.chdir(tmp_path)
     for name in ("LLMOPS_DATABASE_URL", "COLUMNS", "NO_COLOR", "FORCE_COLOR", "LLMOPS_DEBUG"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / ".git").mkdir()
 
-    def run(*words: object, columns: int = 100) -> Done:
-        monkeypatch.setenv("COLUMNS", str(columns))
+    def run(*words: object, columns: int | None = 100) -> Done:
+        if columns is None:
+            monkeypatch.delenv("COLUMNS", raising=False)
+        else:
+            monkeypatch.setenv("COLUMNS", str(columns))
         monkeypatch.setattr(sys, "argv", ["llmops", "cost", *map(str, words)])
         capsys.readouterr()
         code = main._run()
@@ -78,6 +85,18 @@ def test_without_a_log_one_line_says_what_to_do(cost, tmp_path):
 def test_a_store_that_is_named_has_to_be_there(cost, words):
     missing = cost(*words, "--store", "nowhere.db")
     assert missing.code == 2 and "no store at nowhere.db" in missing.err and missing.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("named_in", ["LLMOPS_DATABASE_URL", "llmops.yaml"])
+def test_so_has_one_that_the_project_or_the_environment_names(cost, tmp_path, monkeypatch, named_in):
+    if named_in == "llmops.yaml":
+        (tmp_path / "llmops.yaml").write_text("store: /nowhere/typo.db\n", "utf-8")
+    else:
+        monkeypatch.setenv(named_in, "/nowhere/typo.db")
+    for words in (["report"], ["top"], ["calls"], ["budgets"], ["export", "-o", "x.csv"]):
+        missing = cost(*words)
+        assert missing.code == 2 and missing.err.startswith("llmops: no store at /nowhere/typo.db; named by ")
+        assert named_in in missing.err and missing.err.count("\n") == 1
 
 
 def test_the_report(cost, filled):
@@ -126,6 +145,39 @@ def test_a_narrow_report_has_every_figure(cost, filled):
     assert {"requests: 9", "cached: 3,600", "unpriced: 1"} <= {line.strip() for line in narrow.splitlines()}
 
 
+def test_a_terminal_of_80_columns_leaves_out_columns_and_says_which(cost, filled):
+    lines = cost("report", "--by", "team,model,prompt", columns=80).out.splitlines()
+    [head] = [line for line in lines if line.startswith("team ")]
+    assert head.split()[:4] == ["team", "model", "prompt", "cost"] and "requests" in head and len(head) <= 80
+    assert any(re.match(r"search +small +docs/answer +\$0.0800 ", line) for line in lines)
+    left_out = " ".join(lines)
+    assert re.search(r"\(no room for [a-z, +]*cached", left_out)
+
+
+def test_in_a_pipe_a_line_is_a_row_however_long(cost, filled):
+    wide = cost("report", "--by", "team,model,prompt,provider,day,backend", columns=200).out
+    piped = cost("report", "--by", "team,model,prompt,provider,day,backend", columns=None).out
+    [row] = [line for line in piped.splitlines() if line.startswith("sales ")]
+    assert {"sales", "small", "docs/mail", "openai", "2026-11-23", "hosted", "$0.0400", "400"} <= {*row.split()}
+    assert row in wide and "no room" not in piped
+
+
+@given(st.lists(st.lists(st.text(max_size=30), min_size=4, max_size=4), min_size=1, max_size=4), st.integers(60, 120))
+def test_a_table_is_as_wide_as_the_terminal_at_most(rows, width):
+    from rich.cells import cell_len
+
+    from llmops.reports.cost_terminal import fitting, fixed
+
+    heads = ["team", "model", "cost", "share"]
+    shown = fitting(heads, rows, 2, ("share",), width)
+    if shown is None:
+        return
+    for row in [heads, *rows]:
+        cells = [fixed(row[place], size, right=place >= 2) for place, size in shown.items()]
+        assert [cell_len(cell) for cell in cells] == list(shown.values())
+        assert cell_len("  ".join(cells)) <= width
+
+
 def test_by_is_repeatable_and_a_list(cost, filled):
     one, two = cost("report", "--by", "team,model", "--json"), cost("report", "--by", "team", "--by", "model", "--json")
     assert data(one) == data(two)
@@ -140,6 +192,9 @@ def test_by_is_repeatable_and_a_list(cost, filled):
         (["report", "--since", "yestrday"], "--since 'yestrday' isn't a time"),
         (["report", "--where", "team"], "has no ="),
         (["report", "--where", "teem=a"], "did you mean 'team'?"),
+        (["report", "--where", "purpose=chat"], "no call's purpose is that; known: app, eval, guard, judge"),
+        (["calls", "--where", "purpose=chat"], "no call's purpose is that"),
+        (["report", "--since", "1m"], "minutes are 1min, months 1mo"),
         (["report", "-o", "x.pdf"], "no cost report ends in '.pdf'"),
         (["report", "--accepted", "f1 > 0.5"], "add --run latest"),
         (["reprice"], "needs --yes"),
@@ -193,6 +248,25 @@ def test_report_files(cost, filled, tmp_path):
     assert json.loads((tmp_path / "r.json").read_text("utf-8"))["total"]["requests"] == 12
     assert (tmp_path / "r.csv").read_bytes().count(b"\r\n") == 4
     assert (tmp_path / "r.parquet").read_bytes()[:4] == b"PAR1"
+
+
+def test_a_limit_holds_everywhere_and_else_machines_get_all(cost, filled, tmp_path):
+    many = [call(n, team=f"team{n}") for n in range(100, 140)]
+    fill(tmp_path / ".llmops" / "llmops.db", many)
+    report = ["report", "--by", "team", "--json"]
+    assert len(data(cost(*report))["lines"]) == 42
+    done = cost(*report, "-n", "1", "-o", "t.csv", "-o", "t.json")
+    assert len(data(done)["lines"]) == 1 and data(done)["total"]["requests"] == 52
+    assert "41 more: left out by -n 1" in done.err
+    assert (tmp_path / "t.csv").read_bytes().count(b"\r\n") == 2
+    assert len(json.loads((tmp_path / "t.json").read_text("utf-8"))["lines"]) == 1
+    top = ["top", "--by", "team", "--since", "2026-11", "--json"]
+    assert len(data(cost(*top))["spenders"]) == 42 and len(data(cost(*top, "-n", "1"))["spenders"]) == 1
+    ours = ", ".join(f"{{model: slm-{number}, input: 1, output: 1}}" for number in range(40))
+    (tmp_path / "llmops.yaml").write_text(f"prices: {{models: [{ours}]}}\n", "utf-8")
+    prices = ["prices", "slm-", "--json"]
+    assert len(data(cost(*prices, "-n", "1"))["prices"]) == 1 and len(data(cost(*prices))["prices"]) == 40
+    assert cost("top", "--by", "team", "--since", "2026-11").out.count("\n") == 11
 
 
 def test_limits_say_what_is_hidden(cost, filled):
@@ -268,7 +342,7 @@ def test_prices(cost, tmp_path):
         "prices: {models: [{model: my-slm, provider: vllm, input: 0.5, output: 1, valid_from: 2026-01-01}]}\n", "utf-8"
     )
     [one] = data(cost("prices", "my-slm", "--json"))["prices"]
-    assert (one["source"], one["input"], one["valid_from"]) == ("yours", "0.5", "2026-01-01")
+    assert (one["source"], one["input"], one["valid_from"]) == ("yours", 0.5, "2026-01-01")
     assert "vllm/my-slm" in cost("prices", "--model", "vllm/my-slm").out
     early = cost("prices", "--model", "vllm/my-slm", "--at", "2025-06-01")
     assert early.code == 2 and "no price of 'vllm/my-slm'" in early.err and "model: my-slm" in early.err
@@ -343,7 +417,7 @@ def test_what_if_from_the_command_line(cost, filled, tmp_path):
 def test_exports(cost, filled, tmp_path):
     assert "wrote 12 rows to c.jsonl" in cost("export", "-o", "c.jsonl").err
     rows = [json.loads(line) for line in (tmp_path / "c.jsonl").read_text("utf-8").splitlines()]
-    assert {row["cost_usd"] for row in rows} == {"0.01", "0.02", "0.04", None}
+    assert {row["cost_usd"] for row in rows} == {0.01, 0.02, 0.04, None}
     assert "wrote 11 rows" in cost("export", "-o", "c.csv", "--since", "2026-11-24").err
     assert "wrote 1 rows" in cost("export", "-o", "c.parquet", "--where", "team=sales").err
     cost("export", "-o", "m.prom", "--by", "team")
@@ -419,20 +493,6 @@ def test_reconciling(cost, filled, tmp_path):
     assert named.code == 2 and "no such column" in named.err
 
 
-def test_pruning(cost, tmp_path):
-    import time
-
-    now = time.time()
-    fill(tmp_path / ".llmops" / "llmops.db", [call(1, now - 10 * DAY), call(2, now - 2 * DAY)])
-    assert "forgot 1 calls" in cost("prune", "--days", "5", "--yes").err
-    assert "wrote 1 rows" in cost("export", "-o", "calls.jsonl").err
-    assert data(cost("report", "--json"))["total"]["requests"] == 2, "sums by the hour stay"
-    (tmp_path / "llmops.yaml").write_text("calls: {days: 1, text_days: 1}\n", "utf-8")
-    assert "older than a day" in cost("prune").err
-    assert "forgot 1 calls" in cost("prune", "--yes").err
-    assert data(cost("prune", "--text-days", "5", "--yes", "--json")) == {"calls": 0, "texts": 0}
-
-
 def test_budgets(cost, tmp_path):
     (tmp_path / "llmops.yaml").write_text(
         "budgets:\n  - {limit: $1, per: total, by: team}\n  - {limit: 10 requests, per: day}\n", "utf-8"
@@ -455,6 +515,28 @@ def test_budgets(cost, tmp_path):
     assert "(no rule any more)" in cost("budgets", "--past").out
 
 
+def test_budgets_say_when_they_begin_anew_and_leave_out_what_is_empty(cost, tmp_path):
+    rules = 'budgets: [{limit: $1, per: day, by: team}, {limit: $9, per: total, where: {team: ""}}]\n'
+    (tmp_path / "llmops.yaml").write_text(rules, "utf-8")
+    now = time.time()
+    day = time.strftime("%Y-%m-%d", time.gmtime(now))
+    spent, unsent = call(1, now, team="search"), replace(call(2, now, team="sales"), outcome="unsent", cost=None)
+    with open_call_log(tmp_path / ".llmops" / "llmops.db") as log:
+        for one in (spent, unsent):
+            window = f"nanodollars/day/team={one.attribution.team}/{day}"
+            hold = Hold(window, "nanodollars", 100 * CENT, CENT)
+            log.begin_now(replace(one, outcome="pending", state="pending", usage=Usage(), cost=None), (hold,))
+            log.settle(one, (hold,))
+    done = cost("budgets", columns=200).out
+    assert re.search(rf"^\$1.00 per day by team +team=search · {day} .* [\d.]+ (h|min) +1% used$", done, re.MULTILINE)
+    assert "sales" not in done and "$9.00 in total where team (none)" in done
+    assert "team=sales" in cost("budgets", "--all", columns=200).out
+    [one, rest] = data(cost("budgets", "--json"))["budgets"]
+    assert one["ends_at"] > day and one["ends_at"].endswith("T00:00:00+00:00") and rest["ends_at"] is None
+    narrow = cost("budgets", columns=80).out
+    assert "limit" in narrow.splitlines()[0] and "(no room for " in narrow and "team=search" in narrow
+
+
 def test_windows_that_are_over_or_of_no_team_say_so(cost, tmp_path):
     (tmp_path / "llmops.yaml").write_text("budgets: [{limit: 1 requests, per: day, by: team}]\n", "utf-8")
     pending = replace(call(1), outcome="pending", state="pending", usage=Usage(), cost=None)
@@ -464,7 +546,7 @@ def test_windows_that_are_over_or_of_no_team_say_so(cost, tmp_path):
         log.settle(call(1), holds)
     assert "2026-11-24" not in cost("budgets").out and "run=r" not in cost("budgets").out
     past = cost("budgets", "--past").out
-    assert re.search(r"no team · 2026-11-24 .* ended$", past, re.MULTILINE)
+    assert re.search(r"team=\(none\) · 2026-11-24 .* ended$", past, re.MULTILINE)
     assert "full" not in past
 
 
@@ -571,7 +653,7 @@ def test_the_cost_of_an_accepted_answer(cost, tmp_path):
     assert done.code == 0, done.err
     assert "new: 4 of 13 answers accepted (zeta >= 0.7)" in done.out
     assert "cost per accepted answer: $0.03, $0.0325 with judging" in done.out
-    assert "1 of them came from the cache" in done.out
+    assert "1 of them came from the cache and cost nothing here: without them $0.04 each" in done.out
     assert "13 requests" in done.out, "the other run's calls are not in it"
     found = data(cost("report", "--run", run.id, "--accepted", "zeta>=0.7", "--accepted", "zeta < 1", "--json"))
     assert (found["accepted"][0]["accepted"], found["accepted"][0]["per_accepted_usd"]) == (3, 0.04)
@@ -585,6 +667,8 @@ def test_accepted_answers_divide_by_those_that_were_accepted():
     one = AcceptedAnswers("v", "f1 >= 0.8", accepted=4, answers=10, cost=20 * CENT, checking=4 * CENT)
     assert (one.each, one.each_with_checking) == (5 * CENT, 6 * CENT)
     assert replace(one, accepted=0).each is None
+    assert (one.each_sent, replace(one, reused=3).each_sent) == (5 * CENT, 20 * CENT)
+    assert replace(one, reused=4).each_sent is None and replace(one, cost=None).each_sent is None
     assert replace(one, cost=None).each_with_checking is None
 
 
@@ -605,6 +689,19 @@ def test_python_and_the_command_line_agree(cost, filled):
     assert made.total.cost == 16 * CENT
     assert data(cost("report", "--by", "team", "--since", "2026-11", "--json"))["total"]["cost_usd"] == 0.16
     assert str(made).splitlines()[1] == cost("report", "--by", "team", "--since", "2026-11").out.splitlines()[1]
+
+
+def test_a_shell_completes_fields_and_their_values():
+    assert {"state", "certainty", "error", "tag:"} <= {*cost_options.complete_fields("")}
+    assert cost_options.complete_fields("team,fe") == ["team,feature"]
+    assert cost_options.complete_conditions("pu") == ["purpose="]
+    assert cost_options.complete_conditions("purpose!=app,j") == ["purpose!=app,judge"]
+    assert cost_options.complete_conditions("team=") == [] and cost_options.complete_conditions("day") == []
+
+
+def test_help_names_every_field():
+    known = cost_options.FIELDS.removesuffix(" or tag:NAME").split(", ")
+    assert sorted(known) == sorted(BY)
 
 
 def test_help_loads_nothing_heavy_and_colours_nothing(llmops):

@@ -12,19 +12,24 @@ from decimal import Decimal
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cost_samples import CENT, DAY, NOON, a_day, call, fill
 from llmops import costs
 from llmops.costs.invoices import find_columns, model_of, read_invoice, same_model
+from llmops.costs.reporting import lines_of
 from llmops.costs.repricing import field_of
 from llmops.costs.selecting import BY, select
 from llmops.errors import InputError, NotFoundError
 from llmops.reports.cost_lines import CostLine, CostReport, CostSeries, together
 from llmops.reports.cost_plot import plot, scale
+from llmops.reports.cost_rows import in_dollars
+from llmops.reports.cost_tables import write_json_lines
 from llmops.reports.cost_words import in_column, short_tokens
-from llmops.types import Cost, Usage
+from llmops.store.call_queries import Calls
+from llmops.types import Call, Cost, Usage
+from llmops.usage.conditions import Among
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m|`@all`[x](http://e.example)\u202e=1+1"
 
@@ -83,6 +88,46 @@ def test_every_field_groups_and_keeps_the_total(store, by):
     made = costs.report(by=by, store=store)
     assert sum(line.requests for line in made.lines) == 12
     assert together(made.lines).cost == 16 * CENT
+
+
+@st.composite
+def logs(draw) -> list[Call]:
+    """Calls that ended in every way, or not at all, for several users and purposes."""
+    made = []
+    for number in range(draw(st.integers(1, 8))):
+        of = {
+            "user": draw(st.sampled_from(["", "ann", "ben"])),
+            "team": draw(st.sampled_from(["", "search"])),
+            "purpose": draw(st.sampled_from(["app", "app", "app", "judge"])),
+        }
+        at = NOON + 1800 * draw(st.integers(0, 60))
+        kind = draw(st.sampled_from(["priced", "estimated", "unpriced", "unknown", "unsent", "pending"]))
+        one = call(
+            number, at, cost=CENT if kind in ("priced", "estimated") else None, estimated=kind == "estimated", **of
+        )
+        if kind == "unknown":
+            one = replace(one, state="unknown", outcome="timeout", usage=Usage())
+        elif kind == "unsent":
+            one = replace(one, state="settled", outcome="unsent", usage=Usage(requests=1, certainty="exact"))
+        elif kind == "pending":
+            one = replace(one, state="pending", outcome="pending", usage=Usage())
+        made.append(one)
+    return made
+
+
+@settings(max_examples=25, deadline=None)
+@given(logs())
+def test_every_grouping_has_the_same_totals(tmp_path_factory, calls):
+    store = fill(tmp_path_factory.mktemp("log") / "calls.db", calls)
+    with Calls.open(store) as log:
+        totals = {by: together(lines_of(log, select(by))) for by in (*BY, "team,user", "user,purpose", "tag:x,user")}
+    wanted = totals["model"]
+    assert (wanted.requests, wanted.uncounted) == (len(calls), sum(one.state == "unknown" for one in calls))
+    for by, total in totals.items():
+        close = replace(
+            total, duration_s=pytest.approx(wanted.duration_s), first_token_s=pytest.approx(wanted.first_token_s)
+        )
+        assert close == wanted, by
 
 
 def test_windows_are_utc_and_a_dates_day_counts(store):
@@ -239,7 +284,17 @@ def test_token_counts_are_short():
         ({"where": ["team"]}, "has no ="),
         ({"where": ["taem=a"]}, "did you mean 'team'"),
         ({"where": ["day=2026-11-01"]}, "--since and --until"),
-        ({"where": ["team=a", "team=b"]}, "twice"),
+        ({"where": ["team=a", "team=b"]}, "any of several values is team=a,b"),
+        ({"where": ["team=a", "team!=b"]}, "twice"),
+        ({"where": ['team="a,b']}, "a double quote that doesn't enclose a value"),
+        ({"where": ['team="a"b']}, "a double quote that doesn't enclose a value"),
+        ({"where": ["purpose=evals"]}, "no call's purpose is that; did you mean 'eval'"),
+        ({"where": {"purpose": ["app", "chat"]}}, "purpose=chat: no call's purpose is that"),
+        ({"where": ["outcome!=sucess"]}, "did you mean 'success'"),
+        ({"where": ["certainty=free"]}, "no call's certainty is that"),
+        ({"since": "1m"}, "may be minutes or months; minutes are 1min, months 1mo"),
+        ({"since": "1.5mo"}, "isn't a time"),
+        ({"since": "99999mo"}, "no time of this world"),
     ],
 )
 def test_what_cannot_be_selected_is_told(words, said):
@@ -247,8 +302,95 @@ def test_what_cannot_be_selected_is_told(words, said):
         select(**words, now=NOON)
 
 
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("team=search", "search"),
+        ("team=", ""),
+        ("team=a=b", "a=b"),
+        ("team=a,b", Among(("a", "b"))),
+        ("team= a , ", Among(("a", ""))),
+        ("team!=a", Among(("a",), excluded=True)),
+        ("team !=a,b", Among(("a", "b"), excluded=True)),
+        ('team="a, b"', "a, b"),
+        ('team="a, b",c', Among(("a, b", "c"))),
+        ('team="say ""hi""",c', Among(('say "hi"', "c"))),
+        ('team=5" nails', '5" nails'),
+    ],
+)
+def test_conditions(word, wanted):
+    assert select(where=[word]).where == {"team": wanted}
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4))
+def test_any_values_can_be_quoted(values):
+    quoted = ",".join('"' + value.replace('"', '""') + '"' for value in values)
+    [wanted] = select(where=[f"tag:x!={quoted}"]).where.values()
+    assert wanted == Among(tuple(values), excluded=True)
+
+
+def test_conditions_from_python_are_taken_as_they_are():
+    assert select(where={"team": "a,b"}).where == {"team": "a,b"}
+    assert select(where={"team": ["a,b", "c"]}).where == {"team": Among(("a,b", "c"))}
+    assert select(where={"team": Among(("a",), True)}).where == {"team": Among(("a",), True)}
+
+
+@pytest.mark.parametrize("store_kind", ["hours", "calls", "pending"])
+def test_any_of_several_and_none_of_several(tmp_path, store_kind):
+    """In sums by the hour, among calls (by user) and among those that have not ended."""
+    teams = ["search", "sales", "", "a,b"]
+    calls = [call(n, team=team, user="u", tags=(("tenant", f"t{n}"),)) for n, team in enumerate(teams)]
+    if store_kind == "pending":
+        calls = [replace(one, outcome="pending", state="pending", usage=Usage(), cost=None) for one in calls]
+    store = fill(tmp_path / "calls.db", calls)
+    by = "user" if store_kind == "calls" else "team"
+
+    def count(*where):
+        return costs.report(by=by, where=where, store=store).total.requests
+
+    assert (count("team=search,sales"), count("team!=search,sales"), count("team!=")) == (2, 2, 3)
+    assert (count('team="a,b"'), count("team=a,b"), count("tag:tenant=t0,t3"), count("tag:tenant!=t0")) == (1, 0, 2, 3)
+    found = costs.calls(where=["team!=search", "tag:tenant!=t3"], store=store)
+    assert sorted(one.attribution.team for one in found) == ["", "sales"]
+
+
+def test_conditions_are_told_in_words_and_data(store):
+    made = costs.report(where=["team=search,sales", "user!=ann"], store=store)
+    assert "team = search or sales, user is not ann" in made.render()
+    assert json.loads(made.render("json"))["where"] == {"team": ["search", "sales"], "user": {"not": ["ann"]}}
+
+
+def test_a_window_that_grew_is_told():
+    def widened(since, until=None):
+        return select((), since, until, now=NOON + 1800).widened
+
+    assert widened("30min") == "" and widened("7d") == "" and widened("2026-11-24") == ""
+    assert widened("31min") == "--since 31min counts from 2026-11-24 11:00 UTC"
+    half = "2026-11-24T10:30"
+    assert widened("2026-11-24", half) == f"--until {half} counts to 2026-11-24 11:00 UTC"
+    assert " and --until" in widened("2026-11-24T09:30", half)
+    assert select((), "31min", now=NOON, whole_hours=False).since == NOON - 31 * 60
+
+
+def test_months_ago_are_calendar_months():
+    def since(text, day):
+        return datetime.fromtimestamp(select((), text, now=datetime(*day, tzinfo=UTC).timestamp()).since, UTC)
+
+    assert since("1mo", (2026, 3, 31, 12)) == datetime(2026, 2, 28, 12, tzinfo=UTC)
+    assert since("13 mo", (2026, 3, 31, 12)) == datetime(2025, 2, 28, 12, tzinfo=UTC)
+    assert since("2mo", (2026, 2, 28)) == datetime(2025, 12, 28, tzinfo=UTC)
+
+
+@given(st.integers(0, 2**48))
+def test_dollars_in_json_keep_every_billionth(nanodollars):
+    """2⁴⁸ nano-dollars is the most that one call may cost."""
+    line: list[str] = []
+    write_json_lines([{"cost_usd": in_dollars(nanodollars)}], line.append)
+    assert json.loads(line[0], parse_float=Decimal, parse_int=Decimal)["cost_usd"] == Decimal(nanodollars) / 10**9
+
+
 def test_ages_are_whole_hours():
-    chosen = select("model, team", "90m", now=NOON + 1800)
+    chosen = select("model, team", "90min", now=NOON + 1800)
     assert chosen.by == ("model", "team")
     assert chosen.since == NOON - 3600
     assert select((), until="2026-12", now=NOON).until == datetime(2027, 1, 1, tzinfo=UTC).timestamp()

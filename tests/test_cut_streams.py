@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmops.backends.openai_http import OpenAIHttp
-from llmops.backends.openai_shapes import StreamedCompletion
+from llmops.backends.streamed_completion import StreamedCompletion
 from llmops.errors import BackendError, BackendUnavailableError
 from llmops.http.client import SENDING
 from llmops.types import Completion, Request, Usage
@@ -128,11 +128,21 @@ def test_a_count_so_far_is_never_exact(counts: list[int], ends: bool, cut: int) 
 
 def test_usage_that_came_before_the_end_counts_when_the_end_mark_did() -> None:
     built = StreamedCompletion("u", "m")
-    for event in (chunk(told(9, 3)), chunk(None, "stop")):
+    last = {"id": "r1", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    for event in (chunk(told(9, 3)), json.dumps(last).encode()):
         built.add(event)
     assert built.completion(1.0, None).usage.certainty == "estimated"
     built.add(b"[DONE]")
     assert built.completion(1.0, None).usage == Usage(9, 3, requests=1, certainty="exact")
+
+
+@pytest.mark.parametrize("delta", [{"content": "a" * 40}, {"reasoning_content": "a" * 40}])
+def test_usage_that_more_of_the_answer_came_after_is_an_estimate_of_no_less_than_came(delta: dict[str, str]) -> None:
+    built = StreamedCompletion("u", "m")
+    last = {"id": "r1", "choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}]}
+    for event in (chunk(told(9, 1)), json.dumps(last).encode(), b"[DONE]"):
+        built.add(event)
+    assert built.completion(1.0, None).usage == Usage(9, 11, requests=1, certainty="estimated")
 
 
 def test_id_tier_and_cost_of_a_stream() -> None:

@@ -145,6 +145,20 @@ def test_a_budget_of_the_project_stops_a_run(project, llmops, server):
     assert server.count == 5 and "5 requests" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("pipeline", [False, True])
+def test_a_call_that_a_budget_of_the_project_cant_be_held_to_is_bad_input(project, llmops, server, pipeline):
+    text = (project / "llmops.yaml").read_text()
+    (project / "llmops.yaml").write_text(text + "budgets:\n  - {limit: 5M tokens, per: day}\n")
+    (project / "own.py").write_text(
+        "from llmops import connect\n\ndef answer(question):\n    return connect('local').complete(question).text\n"
+    )
+    own = ["--set", "variants={small: {python: own.py:answer}}", "--set", "gates=[]"]
+    (project / "prompts" / "ask.prompt.md").write_text("user:\n{{ question }}\n")
+    done = llmops("eval", "suite.yaml", *(own if pipeline else []), cwd=project)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "needs a bound on every answer" in done.stderr and server.count == 0
+
+
 def test_from_python(project, monkeypatch, server):
     monkeypatch.chdir(project)
     run = package.evaluate("suite.yaml", max_cost=1.5, gates=[])
@@ -401,6 +415,46 @@ def test_what_judging_cost_is_said_apart(project, llmops, server):
     assert f"judging: {CASES} calls to models, $0.00075, counted apart" in done.stderr
     assert "judging $0.0008" in done.stderr
     assert "judging" not in llmops("eval", "suite.yaml", "--set", "metrics=[contains]", cwd=project).stderr
+
+
+def spent_of(llmops, project, *more):
+    done = llmops("report", "latest", "--json", *more, cwd=project)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["spent"]
+
+
+def test_a_runs_totals_are_those_of_the_log_with_judging_apart(project, llmops, server):
+    write_own_calls(project, server, "asks", "{python: 'own.py:judged'}")
+    assert llmops("eval", "suite.yaml", cwd=project).returncode == 0
+    spent, calls = spent_of(llmops, project), calls_of(project)
+    for part, purpose in (("answering", "eval"), ("judging", "judge")):
+        mine = [c for c in calls if c.attribution.purpose == purpose]
+        assert spent[part]["requests"] == len(mine) == CASES
+        assert spent[part]["cost"] == spent[part]["exact"] == sum(c.cost.total for c in mine)
+        assert spent[part]["input_tokens"] == sum(c.usage.input_tokens for c in mine)
+    assert spent["total"]["cost"] == sum(c.cost.total for c in calls) and not spent["partial"]
+    rescored = llmops("score", "latest", "--suite", "suite.yaml", "--json", cwd=project)
+    assert rescored.returncode == 0, rescored.stderr
+    again = json.loads(rescored.stdout)["runs"][0]["spent"]
+    assert again["answering"]["requests"] == 0, "its answers were paid for before"
+    assert again["judging"]["requests"] == CASES
+
+
+def test_a_cached_run_spends_nothing_and_a_stopped_one_goes_on_counting(project, llmops, server):
+    stopped = llmops("eval", "suite.yaml", "--max-requests", "20", cwd=project)
+    assert stopped.returncode == 3
+    first = spent_of(llmops, project)["answering"]
+    assert 0 < first["requests"] <= 20
+    assert llmops("eval", "suite.yaml", "--resume", cwd=project).returncode == 0
+    whole = spent_of(llmops, project)["answering"]
+    assert whole["requests"] + whole["from_cache"]["requests"] >= 2 * CASES
+    answered = [c for c in calls_of(project) if c.outcome == "success"]
+    assert whole["requests"] == len(answered)
+    assert whole["cost"] == sum(c.cost.total for c in answered)
+    assert llmops("eval", "suite.yaml", cwd=project).returncode == 0
+    cached = spent_of(llmops, project)["total"]
+    assert (cached["requests"], cached["cost"]) == (0, None)
+    assert (cached["from_cache"]["requests"], cached["from_cache"]["cost"]) == (2 * CASES, CASES * 11 * ONE)
 
 
 def test_budgets_that_fill_up_are_one_plain_line(project, llmops, server):

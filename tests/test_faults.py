@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -75,7 +74,7 @@ def test_429_with_retry_after_is_waited_for_and_concurrency_falls(llmops, projec
         (Reply(ending="cut"), {}),
         (Reply(ending="close"), {}),
         (Reply(pieces=["half ", "an ", "answer"], ending="cut", after_pieces=1), {"stream": True}),
-        (Reply(ending="hang"), {"read_timeout_s": 0.3}),
+        (Reply(ending="hang"), {"read_timeout_s": 1}),
     ],
     ids=["500", "503", "garbage", "wrong-shape", "cut", "closed", "half-a-stream", "silence"],
 )
@@ -92,7 +91,8 @@ def test_passing_trouble_is_retried_until_every_case_has_its_answer(llmops, proj
         suite(project, server, **options)
         done = llmops("eval", "suite.yaml")
         assert done.returncode == 0, done.stderr
-        assert server.count == CASES + len(failed)
+        least = CASES + len(failed)  # on a busy machine other answers may take as long as one that never comes
+        assert server.count >= least if "read_timeout_s" in options else server.count == least
     assert Counter(stored(project)) == Counter((f"c{i}", None) for i in range(CASES))
 
 
@@ -124,31 +124,23 @@ def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_kill_9_at_random_points_loses_nothing_and_repeats_nothing(project):
-    """Thirty kills of one run: at the end every case is there once, and nothing that was finished was asked again.
-
-    Finished means answered a tenth of a second before a kill: until then a result may be on its way to the disk.
-    """
+    """Thirty kills of one run: at the end every case is there once, and nothing that was finished was asked again."""
     cases = 400
-    answered: dict[str, float] = {}
-    safe: set[str] = set()
+    saved: set[str] = set()
     repeated: list[str] = []
     victim: list[subprocess.Popen[str]] = []
     rng = random.Random(7)
     left = [0]
 
     def decide(body, number):
-        now, name = time.monotonic(), question(body)
-        if name in safe:
-            repeated.append(name)
+        if question(body) in saved:
+            repeated.append(question(body))
         left[0] -= 1
         if left[0] == 0 and victim:
             victim[0].send_signal(signal.SIGKILL)  # while this request, and others, are in flight
-            safe.update(name for name, at in answered.items() if at < now - 0.1)
             victim.clear()
             return Reply(ending="close")
-        latency = rng.uniform(0, 0.02)
-        answered[name] = now + latency
-        return Reply(latency_s=latency)
+        return Reply(latency_s=rng.uniform(0, 0.02))
 
     rows = ({"id": f"c{i}", "question": f"question {i}", "expected": "ok"} for i in range(cases))
     (project / "cases.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -157,10 +149,10 @@ def test_kill_9_at_random_points_loses_nothing_and_repeats_nothing(project):
         for kill in range(30):
             left[0] = rng.randint(1, 24)
             process = start(project, *(["--resume"] if kill else []), "--quiet")
-            answered.clear()  # what the last process left in flight may never have reached it
             victim.append(process)
             _, complaint = process.communicate(timeout=60)
             assert process.returncode == -signal.SIGKILL, complaint
+            saved.update(f"question {case_id[1:]}" for case_id, _ in stored(project))
         left[0] = -1
         process = start(project, "--resume", "--quiet")
         _, complaint = process.communicate(timeout=60)
@@ -234,7 +226,7 @@ def test_a_full_disk_is_one_line_and_what_was_done_is_intact(llmops, project, tm
             suite(project, server, concurrency=2)
             done = llmops("eval", "suite.yaml", "--no-cache", "--store", small / "runs.db")
         assert done.returncode == 4, done.stderr
-        assert "full" in done.stderr
+        assert "full" in done.stderr and "try again with llmops eval --resume" in done.stderr
         assert "Traceback" not in done.stderr
         with closing(sqlite3.connect(f"file:{small / 'runs.db'}?mode=ro", uri=True)) as db:
             assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

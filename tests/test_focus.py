@@ -59,7 +59,8 @@ class Totals:
 
 def a_key(**more: str) -> dict[str, str]:
     key = {"day": "2026-11-24", "provider": "openai", "model": "gpt-4o", "certainty": "exact", "source": "yours"}
-    return {**key, "team": "search", "feature": "answers", **more}
+    priced = {"service_tier": "", "price": "openai/gpt-4o@2026-01-01", "revision": "abcdef123456"}
+    return {**key, **priced, "team": "search", "feature": "answers", **more}
 
 
 def check(rows: list[dict[str, str]]) -> None:
@@ -126,6 +127,45 @@ def test_a_server_of_ones_own_is_an_effective_cost_and_no_bill():
     assert (row["BilledCost"], row["EffectiveCost"]) == (0, Decimal("0.01"))
     assert row["ProviderName"] == row["InvoiceIssuerName"] == "Example Corp"
     assert row["x_CostBasis"] == "gpu time"
+
+
+def test_a_price_is_one_id_over_time_and_says_beside_it_since_when_it_holds():
+    """SkuPriceId leaves effective dates out, and tiers in; what it was priced with stands in columns of our own."""
+    old, new = (Totals(a_key(price=f"openai/gpt-4o@{day}"), input_tokens=5) for day in ("2025-01-01", "2026-01-01"))
+    flex = Totals(a_key(service_tier="flex", price="openai/gpt-4o"), input_tokens=5)
+    same = Totals(a_key(service_tier="default", price="", revision=""), input_tokens=5)
+    rows = list(focus_rows([old, new, flex, same], FocusAccount(), (), "day"))
+    sku = "openai/gpt-4o/input"
+    assert [row["SkuPriceId"] for row in rows] == [sku, sku, f"{sku}/flex", sku]
+    assert {row["SkuId"] for row in rows} == {sku}, "a price belongs to one SKU"
+    starts = ["2025-01-01T00:00:00Z", "2026-01-01T00:00:00Z", None, None]
+    assert [row["x_PriceValidFrom"] for row in rows] == starts
+    assert [row["x_PriceId"] for row in rows] == [
+        "openai/gpt-4o@2025-01-01",
+        "openai/gpt-4o@2026-01-01",
+        "openai/gpt-4o",
+        None,
+    ]
+    assert [row["x_PriceRevision"] for row in rows] == ["abcdef123456"] * 3 + [None]
+
+
+@pytest.mark.parametrize("price", ["m@", "@", "m@2026-02-30", "m@20240620", "m@v2", "a@2026-01-01/b"])
+def test_what_is_no_date_in_a_prices_name_is_none(price):
+    [row] = focus_rows([Totals(a_key(price=price), input_tokens=5)], FocusAccount(), (), "day")
+    assert row["x_PriceValidFrom"] is None and row["x_PriceId"] == price
+
+
+def test_prices_of_one_day_are_told_apart_in_a_file(tmp_path):
+    calls = [
+        replace(call(n), cost=replace(call(n).cost, price=f"openai/small@{day}"))
+        for n, day in enumerate(("2025-01-01", "2026-11-24"))
+    ]
+    costs.export("focus", tmp_path / "f.csv", store=fill(tmp_path / "calls.db", calls))
+    rows = read(tmp_path / "f.csv")
+    check(rows)
+    found = {(row["SkuPriceId"], row["x_PriceValidFrom"]) for row in rows if row["SkuMeter"] == "Input Tokens"}
+    assert found == {("openai/small/input", f"{day}T00:00:00Z") for day in ("2025-01-01", "2026-11-24")}
+    assert sum(Decimal(row["EffectiveCost"]) for row in rows) == Decimal("0.02")
 
 
 def test_the_smallest_amounts_are_not_rounded_away(tmp_path):

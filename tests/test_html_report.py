@@ -14,7 +14,7 @@ import pytest
 from llmops.reports import html_data
 from llmops.reports.html_data import embed
 from llmops.reports.rendering import render
-from llmops.types import Case, Context, MetricInfo, Output, Result, Results, RunRecord, Score
+from llmops.types import Case, Context, MetricInfo, Output, Result, Results, RunRecord, Score, Usage
 from report_samples import HOSTILE, Stream, believable, hostile, record, result
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -213,7 +213,7 @@ def test_filters(browser: Any, ordinary: Path) -> None:
     page.locator('[data-key="errors"]').uncheck()
     page.locator('[data-key="tag"]').select_option("")
     page.locator('[data-key="variant"]').select_option(label="large")
-    assert page.locator("table.cases thead th").count() == 4  # the case and three metrics
+    assert page.locator("table.cases thead th").count() == 5  # the case, three metrics and the time
     page.locator('[data-key="metric"]').select_option(label="token_f1")
     page.locator('[data-key="below"]').fill("0.4")
     scores: dict[str, list[float]] = {}
@@ -224,6 +224,33 @@ def test_filters(browser: Any, ordinary: Path) -> None:
     assert set(watched.ids()) == low
     page.locator('[data-key="below"]').fill("-1")
     assert status.inner_text().startswith("0 of 150")
+    watched.close()
+
+
+def test_a_case_tells_its_time_first_token_and_cost(browser: Any, tmp_path: Path) -> None:
+    def timed(case: str, seconds: float | None, **metadata: object) -> Result:
+        usage = Usage(10, 5, requests=1, certainty="exact", cost=1_500_000)
+        output = Output("x", usage=usage, latency_s=seconds, metadata=metadata)
+        return Result("small", Case(case, {"question": case}), output, 0, {"token_f1": Score(0.5)})
+
+    rows = [timed("quick", 0.25, first_token_s=0.12), timed("slow", 2.5, first_token_s="soon"), timed("none", None)]
+    path = tmp_path / "timed.html"
+    with path.open("w", encoding="utf-8") as file:
+        render("html", record(variants=("small",), metrics=(MetricInfo("token_f1"),)), rows, write=file.write)
+    watched = Watched(browser, path)
+    page = watched.page
+    head = page.get_by_role("button", name="Time")
+    head.click()
+    assert watched.ids() == ["quick", "slow", "none"], "no time is last, whichever way"
+    head.click()
+    assert watched.ids() == ["slow", "quick", "none"]
+    assert page.locator("table.cases .time").all_inner_texts() == ["2.50 s", "250 ms", "–"]
+    page.locator('.open[data-id="quick"]').click()
+    told = page.locator("dialog .measured").inner_text()
+    assert told == "250 ms · first token after 120 ms · 10 tokens in, 5 out · $0.0015"
+    page.keyboard.press("Escape")
+    page.locator('.open[data-id="slow"]').click()
+    assert "first token" not in page.locator("dialog .measured").inner_text()
     watched.close()
 
 

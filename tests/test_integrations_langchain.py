@@ -36,7 +36,7 @@ USAGE = {
 
 
 class Chat(BaseChatModel):
-    """A chat model that counts its tokens; asked "boom" it fails, asked "slow" it never answers."""
+    """A chat model that counts its tokens; asked "boom" it fails."""
 
     sent: list[str] = Field(default_factory=list)
 
@@ -56,8 +56,6 @@ class Chat(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     async def _agenerate(self, messages, stop=None, run_manager=None, **_):
-        if messages[-1].content == "slow":
-            await asyncio.get_running_loop().create_future()
         return self._generate(messages)
 
     def _stream(self, messages, stop=None, run_manager=None, **_):
@@ -142,10 +140,20 @@ def test_an_asynchronous_stream_that_is_left_is_abandoned():
 
 def test_a_cancelled_call_is_unknown_though_langchain_says_nothing():
     log, config = tracked()
+    began = asyncio.Event()
+
+    class Silent(Chat):
+        async def _agenerate(self, *_, **__):
+            began.set()
+            await asyncio.get_running_loop().create_future()
 
     async def story():
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(Chat().ainvoke("slow", config=config), 0.05)
+        task = asyncio.create_task(Silent().ainvoke("x", config=config))
+        await began.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        del task
         gc.collect()
         AFTERWARDS.wait()
         return log.only.outcome
@@ -241,3 +249,55 @@ def test_the_run_that_metadata_names_is_the_calls_unless_an_evaluation_runs():
     assert (made.run, made.team) == ("r1", "search")
     with attributed(run="evaluation"), labelled({"run": "r1"}, ()):
         assert ATTRIBUTION.get().run == "evaluation"
+
+
+class Scripted(Chat):
+    """A model that streams the chunks it is given."""
+
+    chunks: list[AIMessageChunk] = Field(default_factory=list)
+    breaks: bool = False
+
+    def _stream(self, messages, stop=None, run_manager=None, **_):
+        for message in self.chunks:
+            chunk = ChatGenerationChunk(message=message)
+            if run_manager is not None:
+                run_manager.on_llm_new_token(message.content, chunk=chunk)
+            yield chunk
+        if self.breaks:
+            raise ValueError("no more")
+
+
+def _usage(read, wrote):
+    return {"input_tokens": read, "output_tokens": wrote, "total_tokens": read + wrote}
+
+
+WORDS = "some words of an answer " * 10
+CALLED = {"name": "look", "args": WORDS, "id": "c1", "index": 0}
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+@pytest.mark.parametrize(
+    ("chunks", "wanted"),
+    [
+        # as langchain-anthropic does where the last event counts the output alone
+        ([AIMessageChunk(WORDS), AIMessageChunk("", usage_metadata=_usage(0, 60))], (9, 60)),
+        ([AIMessageChunk("So ", usage_metadata=_usage(1000, 1)), AIMessageChunk(WORDS)], (1000, 61)),
+        ([AIMessageChunk(WORDS), AIMessageChunk("", usage_metadata=_usage(1000, 0))], (1000, 60)),
+        ([AIMessageChunk("", tool_call_chunks=[CALLED])], (9, 61)),
+        ([AIMessageChunk([{"type": "thinking", "thinking": WORDS, "index": 0}])], (9, 60)),
+        ([AIMessageChunk("", additional_kwargs={"reasoning_content": WORDS})], (9, 60)),
+    ],
+)
+def test_no_count_of_a_stream_is_exact_that_cannot_be_the_whole(chunks, wanted, breaks):
+    log, config = tracked()
+    model = Scripted(chunks=chunks, breaks=breaks)
+    if breaks:
+        with pytest.raises(ValueError, match="no more"):
+            list(model.stream("Where is the Louvre?", config=config))
+    else:
+        list(model.stream("Where is the Louvre?", config=config))
+    row = log.only
+    assert (row.outcome, row.state) == ("error" if breaks else "success", "estimated")
+    if not breaks or wanted[0] == 9:
+        assert (row.usage.input_tokens, row.usage.output_tokens) == wanted
+    assert row.usage.output_tokens >= 60

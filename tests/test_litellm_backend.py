@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import clean_environment
+from kept_calls import kept
 from litellm_leftovers import ITS_WARNINGS, NEEDS_LITELLM, close_clients, forget
 from llmops.backends.litellm import LiteLLM
 from llmops.errors import (
@@ -27,8 +28,10 @@ from llmops.errors import (
 )
 from llmops.http.client import SENDING
 from llmops.types import Completion, Request, Usage
-from llmops.usage.providers import provider_of
+from llmops.usage.providers import kind_at_an_address, provider_of
+from llmops.usage.tracked import TrackedBackend
 from provider_server import Answer, ProviderServer, Tokens, wire
+from stream_endings import answer as stream_answer
 from stub_server import Reply, StubServer
 
 pytestmark = [NEEDS_LITELLM, ITS_WARNINGS]
@@ -48,10 +51,14 @@ class Heard:
     def __init__(self) -> None:
         self.sent = False
         self.text = ""
+        self.beside = ""
         self.usage: Usage | None = None
 
     def received(self, text: str) -> None:
         self.text += text
+
+    def wrote(self, text: str) -> None:
+        self.beside += text
 
     def counted(self, usage: Usage) -> None:
         self.usage = usage
@@ -228,6 +235,72 @@ def test_a_server_that_is_not_there_never_got_the_request(shape: str) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
+def test_a_request_is_marked_as_sent_before_the_server_has_it(shape: str, stream: bool) -> None:
+    heard, marked = Heard(), []
+
+    def look(body: Any, number: int) -> Answer:
+        marked.append(heard.sent)
+        return Answer()
+
+    async def once(made: LiteLLM) -> None:
+        SENDING.set(heard)
+        await made.complete(ASK)
+        await close_clients()
+
+    with ProviderServer(look) as server:
+        asyncio.run(once(backend(server, shape, stream=stream)))
+    assert marked == [True]
+
+
+@pytest.mark.parametrize("shape", ["openai", "anthropic", "gemini"])
+@pytest.mark.parametrize("code", [400, 429, 503])
+def test_an_error_in_an_answer_that_began_well_was_sent(shape: str, code: int) -> None:
+    for kind in ("text", "nothing"):
+        error, heard = answered(shape, stream_answer(shape, kind, "never", f"error {code}"), stream=True)
+        assert isinstance(error, BackendError) and error.has_begun, error
+        assert heard.sent
+    body = {"error": {"code": code, "message": "no", "status": "RESOURCE_EXHAUSTED"}}
+    with StubServer([Reply(body=body)]) as server:
+        error, heard = ask(LiteLLM(MODELS[shape], api_base=server.url, api_key_env="LLMOPS_TEST_KEY"))
+    assert heard.sent
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [("nosuch/m", {}), ("gemini/gemini-2.5-flash", {"tool_choice": {"type": 7}, "reasoning_effort": "no such"})],
+)
+def test_what_litellm_refuses_itself_was_never_sent(model: str, parameters: dict[str, Any]) -> None:
+    request = Request(ASK.messages, parameters=parameters)
+    for stream in (False, True):
+        with ProviderServer() as server:
+            os.environ["LLMOPS_TEST_KEY"] = KEY
+            made = LiteLLM(model, api_base=server.root, api_key_env="LLMOPS_TEST_KEY", stream=stream)
+            error, heard = ask(made, request)
+            assert server.count == 0 and isinstance(error, Exception)
+        assert not heard.sent, error
+
+
+def test_a_call_that_is_cancelled_while_litellm_is_imported_was_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> Any:
+        importing = asyncio.Event()
+
+        async def library() -> Any:
+            importing.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr("llmops.backends.litellm._library", library)
+        log, tracker = kept()
+        task = asyncio.create_task(TrackedBackend(LiteLLM("openai/m"), tracker).complete(ASK))
+        await importing.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        return log.only
+
+    assert asyncio.run(story()).outcome == "unsent"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_cancelling_closes_the_connection(shape: str, stream: bool) -> None:
     async def cancelled(server: ProviderServer) -> None:
         made = backend(server, shape, stream=stream)
@@ -297,13 +370,15 @@ def test_tool_calls_come_back() -> None:
         ("openai/gpt-4o", "https://api.openai.com/v1", "openai"),
         ("openai/llama", "https://api.groq.com/openai/v1", "groq"),
         ("ollama/llama3", "http://localhost:11434", "ollama"),
-        ("anthropic/claude-haiku-4-5", "http://gateway.example", ""),
+        ("anthropic/claude-haiku-4-5", "http://gateway.example", "openai_compatible"),
+        ("gemini/gemini-2.5-pro", "http://gateway.example", "openai_compatible"),
+        ("anthropic/claude-haiku-4-5", "https://api.anthropic.com", "anthropic"),
         ("anthropic/claude-haiku-4-5", "", "anthropic"),
     ],
 )
 def test_who_runs_the_server_follows_from_its_address(model: str, api_base: str, provider: str) -> None:
     made = LiteLLM(model, api_base=api_base)
-    assert (made.provider or provider_of(made.base_url, made.server_kind)) == provider
+    assert (made.provider or provider_of(made.base_url, kind_at_an_address(made.server_kind))) == provider
 
 
 def test_identity_and_readiness() -> None:

@@ -277,7 +277,7 @@ def test_answering_texts(text: str) -> None:
 
 
 @given(st.text(max_size=300) | st.text("I don't know the context,\"'`*\n. ", max_size=2000))
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200)
 def test_any_text_can_be_looked_at(text: str) -> None:
     assert declines(text) in (True, False)
 

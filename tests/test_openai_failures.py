@@ -235,6 +235,38 @@ def test_streams_that_are_not_the_protocol(events: str, kind: type[BackendError]
     assert type(failure(Reply(body=events, headers={"Content-Type": "text/event-stream"}), stream=True)) is kind
 
 
+PAGE = "<!doctype html><html><body>Log in</body></html>"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
+def test_a_page_names_itself_and_is_not_asked_for_again(kind: str, stream: bool) -> None:
+    error = failure(Reply(body=f"\n{PAGE}", headers={"Content-Type": kind}), stream=stream)
+    assert isinstance(error, BadResponseError) and not error.retryable
+    assert f"answered something that isn't JSON: '{PAGE}'; is the address right?" in str(error)
+
+
+def test_other_text_instead_of_a_stream_names_itself() -> None:
+    error = failure(Reply(body="starting up", headers={"Content-Type": "text/plain"}), stream=True)
+    assert isinstance(error, BadResponseError) and error.retryable and "isn't JSON: 'starting up'" in str(error)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream"])
+@pytest.mark.parametrize("begins", ["data:", ": hello\n\ndata:", "\ufeffdata:", "event: x\ndata:"])
+def test_a_stream_with_another_content_type_is_read(begins: str, kind: str) -> None:
+    chunk = {"choices": [{"delta": {"content": "all"}, "finish_reason": "stop"}]}
+    body = f"{begins} {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+    with StubServer([Reply(body=body, headers={"Content-Type": kind})]) as server:
+        assert run(server, stream=True).text == "all"
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json"])
+def test_a_whole_answer_instead_of_a_stream_is_read_whatever_it_is_called(kind: str) -> None:
+    body = json.dumps({"choices": [{"message": {"content": "all"}}]})
+    with StubServer([Reply(body=body, headers={"Content-Type": kind})]) as server:
+        assert run(server, stream=True).text == "all"
+
+
 @pytest.mark.parametrize(("stream", "after"), [(False, None), (True, None), (True, 1)])
 def test_silence_is_a_timeout(stream: bool, after: int | None) -> None:
     error = failure(Reply(text="a b c", ending="hang", after_pieces=after), stream=stream, read_timeout_s=0.05)

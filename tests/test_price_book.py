@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from conftest import ROOT, clean_environment
 from llmops.errors import ConfigError, InputError
 from llmops.types import Usage
+from llmops.usage.disagreement import doubted
 from llmops.usage.families import family, is_snapshot
 from llmops.usage.price_book import PriceBook
 from llmops.usage.prices_genai import GenaiPrices
 from llmops.usage.prices_litellm import LitellmPrices
 from llmops.usage.prices_yaml import inline_prices, read_prices
 from llmops.usage.providers import SELF_HOSTED, provider_name, provider_of
-from llmops.usage.rates import Rates
+from llmops.usage.rates import CLASSES, Rates, charge, counts_of, make_card
 from llmops.yamlfile import load_yaml
 from price_samples import LISTED, book, chat, listed
 
@@ -197,13 +198,17 @@ def test_your_own_price_is_never_swapped_for_a_list_that_has_the_tier():
     assert (cost.total, cost.source, cost.certainty) == (DOLLAR, "yours", "estimated")
 
 
-def test_a_snapshot_is_exact_when_the_list_can_have_meant_it():
-    known = HISTORY.cost(MILLION, provider="anthropic", model="claude-haiku-4-5-20251001")
-    later = HISTORY.cost(MILLION, provider="anthropic", model="claude-haiku-4-5-20991231")
-    assert (known.certainty, later.certainty) == ("exact", "estimated")
-    assert known.price == later.price == "anthropic/claude-haiku-4-5"
-    moving = HISTORY.cost(MILLION, provider="anthropic", model="claude-haiku-4-5-latest")
-    assert (moving.total, moving.certainty) == (DOLLAR, "estimated")
+DATED = listed(**{"us.anthropic.claude-haiku-4-5-20251001-v1:0": chat("bedrock", 2, 9)})
+
+
+def test_a_snapshot_is_exact_when_any_list_names_it():
+    for known in ("claude-haiku-4-5-20251001", "claude-haiku-4-5@20251001", "claude-haiku-4-5-2025-10-01"):
+        cost = PriceBook(None, [GENAI, DATED]).cost(MILLION, provider="anthropic", model=known)
+        assert (cost.total, cost.certainty, cost.price) == (DOLLAR, "exact", "anthropic/claude-haiku-4-5")
+        assert HISTORY.cost(MILLION, provider="anthropic", model=known).certainty == "estimated"
+    for mark in ("-20991231", "-20251002", "-v2", ":7", "-20251001-v2:0", "-latest"):
+        cost = PriceBook(None, [GENAI, DATED]).cost(MILLION, provider="anthropic", model=f"claude-haiku-4-5{mark}")
+        assert (cost.total, cost.certainty, cost.price) == (DOLLAR, "estimated", "anthropic/claude-haiku-4-5")
     assert HISTORY.entry("anthropic", "claude-haiku-4-50") is None
     assert HISTORY.entry("anthropic", "claude-haiku-4-5-ultra") is None
 
@@ -312,8 +317,9 @@ def test_every_rate_that_can_be_written(tmp_path):
     )
     entry = priced.entry("vllm", "my-slm")
     assert entry.where.endswith("prices.yaml:3")
-    assert entry.as_dict()["cache_write"] == "0.125"
-    assert entry.as_dict()["service_tiers"]["batch"]["input"] == "0.05"
+    assert entry.as_dict()["cache_write"] == 0.125
+    assert entry.as_dict()["service_tiers"]["batch"]["input"] == 0.05
+    assert entry.as_dict()["tiers"] == [{**entry.as_dict()["tiers"][0], "above": 200_000, "input": 0.2, "output": 0.8}]
     json.dumps(entry.as_dict())
 
 
@@ -407,6 +413,48 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path, text, line, words):
         yaml_book(tmp_path, text)
     assert raised.value.where == f"{tmp_path / 'prices.yaml'}:{line}"
     assert words in str(raised.value)
+
+
+def test_a_price_that_is_as_good_as_nothing_is_refused():
+    for tiny in (1e-30, 4e-19):
+        with pytest.raises(ConfigError, match=r"input is .*: too small to be told from 0"):
+            PriceBook.load(inline={"models": [{"model": "m", "input": tiny}]})
+    for fine in (0, 0.0, 1e-18):
+        assert PriceBook.load(inline={"models": [{"model": "m", "input": fine}]}, genai=False, litellm=False).revision
+
+
+def from_day(start: Any) -> PriceBook:
+    return PriceBook.load(
+        inline={"models": [{"model": "m", "input": 1, "valid_from": start}]}, genai=False, litellm=False
+    )
+
+
+def test_dates_of_python_are_days():
+    east = timezone(timedelta(hours=2))
+    for start in (date(2026, 1, 1), datetime(2026, 1, 1), datetime(2026, 1, 1, 2, tzinfo=east), "2026-01-01"):
+        priced = from_day(start)
+        assert total(priced, "", "m", at=day("2026-01-01")) == DOLLAR
+        assert total(priced, "", "m", at=day("2026-01-01") - 1) is None
+    for hour in (datetime(2026, 1, 1, 2), datetime(2026, 1, 1, tzinfo=east)):
+        with pytest.raises(ConfigError, match="not a day"):
+            from_day(hour)
+
+
+def test_letter_case_is_no_difference_in_your_names():
+    own = PriceBook(
+        inline_prices({"models": [{"model": "gpt-4o", "input": 1}, {"model": "GPT-5*", "input": 2}]}), [listed()]
+    )
+    for name, dollars in (("gpt-4o", 1), ("GPT-4o", 1), ("OpenAI/GPT-4O", 1), ("gpt-5-Mini", 2)):
+        cost = own.cost(MILLION, provider="openai", model=name)
+        assert (cost.total, cost.source, cost.certainty) == (dollars * DOLLAR, "yours", "exact"), name
+        assert own.bound(Usage(1_000, 0), "openai", name) == dollars * 1_000_000
+    twins = PriceBook(inline_prices({"models": [
+        {"model": "Slm", "input": 1}, {"model": "slm", "input": 2, "valid_from": "2026-01-01"},
+    ]}))  # fmt: skip
+    assert [total(twins, "vllm", name, at=day("2026-06-01")) for name in ("Slm", "slm", "SLM")] == [
+        DOLLAR, 2 * DOLLAR, 2 * DOLLAR,
+    ]  # fmt: skip
+    assert total(twins, "vllm", "slm", at=day("2025-06-01")) == DOLLAR  # what else is about it
 
 
 def test_a_file_that_is_not_there(tmp_path):
@@ -627,7 +675,176 @@ def test_loading_prices_imports_no_library():
     subprocess.run([sys.executable, "-c", code], check=True, env=clean_environment(), timeout=60)
 
 
+# Lists that differ
+
+
+def two_lists(first: Any, **second: Any) -> PriceBook:
+    """genai-prices and litellm's list with one model of openai's, `m`."""
+    genai = GenaiPrices("1", [SimpleNamespace(id="openai", models=[first])])
+    return PriceBook(None, [genai, listed(m=chat("openai", 1, 4, **second))])
+
+
+def certainty(of: PriceBook, usage: Usage, **more: Any) -> tuple[str, str]:
+    cost = of.cost(usage, provider="openai", model="m", **more)
+    return cost.source, cost.certainty
+
+
+READ, WRITTEN = Usage(100, 0, certainty="exact"), Usage(100, 10, certainty="exact")
+
+
+def test_only_calls_that_use_a_rate_the_lists_differ_about_are_estimated():
+    output = two_lists(model("m", price("1", "5")))
+    assert certainty(output, READ) == ("genai-prices", "exact")
+    assert certainty(output, WRITTEN) == ("genai-prices", "estimated")
+    cached = two_lists(model("m", price("1", "4", cache_read_mtok=Decimal("0.5"))), cache_read_input_token_cost=2e-7)
+    assert certainty(cached, WRITTEN) == ("genai-prices", "exact")
+    assert certainty(cached, Usage(100, 10, 1, certainty="exact")) == ("genai-prices", "estimated")
+    assert cached.entry("openai", "m").note == output.entry("openai", "m").note != ""
+    same = two_lists(model("m", price("1", "4", cache_read_mtok=Decimal("0.2"))), cache_read_input_token_cost=2e-7)
+    assert certainty(same, Usage(100, 10, 1, certainty="exact")) == ("genai-prices", "exact")
+    assert not same.entry("openai", "m").note
+    alone = two_lists(model("m", price("1", "4", cache_read_mtok=Decimal("0.2"))))  # litellm's says nothing about it
+    assert certainty(alone, Usage(100, 10, 1, certainty="exact")) == ("genai-prices", "exact")
+
+
+def test_a_step_that_only_one_list_has_leaves_shorter_calls_exact():
+    stepped = model("m", SimpleNamespace(input_mtok=tiered("1", 200_000, "2"), output_mtok=Decimal("4")))
+    above = {"input_cost_per_token_above_200k_tokens": 2e-6}
+    long = Usage(200_001, 10, certainty="exact")
+    for of in (two_lists(stepped), two_lists(model("m", price("1", "4")), **above)):
+        assert certainty(of, Usage(200_000, 10, certainty="exact")) == ("genai-prices", "exact")
+        assert certainty(of, long) == ("genai-prices", "estimated")
+    assert certainty(two_lists(stepped, **above), long) == ("genai-prices", "exact")
+    flat = two_lists(model("m", price("1", "4")), **above)
+    assert "tiers" not in flat.entry("openai", "m").as_dict()
+
+
+def test_lists_that_differ_about_a_service_tier_leave_the_standard_one_exact():
+    when = SimpleNamespace(when={"service_tier": "flex"}, prices=price("0.5", "2"), constraint=None)
+    first = model("m", price("1", "4"), variants=[when])
+    flex = {"input_cost_per_token_flex": 5e-7, "output_cost_per_token_flex": 3e-6}
+    assert certainty(two_lists(first, **flex), WRITTEN) == ("genai-prices", "exact")
+    assert certainty(two_lists(first, **flex), WRITTEN, service_tier="flex") == ("genai-prices", "estimated")
+    assert certainty(two_lists(first, **flex), READ, service_tier="flex") == ("genai-prices", "exact")
+    assert certainty(two_lists(first), WRITTEN, service_tier="flex") == ("genai-prices", "exact")
+    other = model("m", price("1", "5"), variants=[when])  # who differs about the standard price is doubted in all
+    assert certainty(two_lists(other), WRITTEN, service_tier="flex") == ("genai-prices", "estimated")
+
+
+RATES = st.integers(0, 255).map(lambda bits: {name: 1 + (bits >> i & 1) for i, name in enumerate(CLASSES[:8])})
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from([("standard", 50), ("flex", 0), ("flex", 50)]), RATES, max_size=2),
+             min_size=2, max_size=2),
+    RATES, RATES, st.lists(st.integers(0, 40), min_size=8, max_size=8), st.sampled_from(["standard", "flex"]),
+)  # fmt: skip
+def test_what_isnt_in_doubt_costs_the_same_by_both_lists(tables, first, second, tokens, service):
+    one, other = (
+        make_card({("standard", 0): base, **table}, keeps=True)
+        for base, table in zip((first, second), tables, strict=True)
+    )
+    plain, read, write, hour, audio, spoken, thought, heard = tokens
+    counts = counts_of(Usage(
+        plain + read + write + hour + audio, spoken + thought + heard, read, write + hour, thought,
+        cache_write_1h_tokens=hour, audio_input_tokens=audio, audio_output_tokens=heard,
+    ))  # fmt: skip
+    before, after = (charge(counts, card.rates(counts.input_tokens, service)[0]) for card in (one, doubted(one, other)))
+    assert after[:2] == before[:2]
+    assert after.assumed or not before.assumed
+    theirs, has_tier = other.rates(counts.input_tokens, service)
+    by_theirs = charge(counts, theirs)
+    if not after.assumed and not by_theirs.assumed and (has_tier or service not in one.services):
+        assert by_theirs.total == after.total
+    assert doubted(one, one) is one
+
+
+def test_more_than_tokens_was_billed():
+    searched = Usage(100, 10, certainty="exact", estimated_cost=True)
+    assert book().cost(searched, provider="openai", model="gpt-4o").certainty == "estimated"
+    paid = Usage(100, 10, certainty="exact", cost=7, estimated_cost=True)  # a cost that was estimated, by another price
+    assert book().cost(paid, provider="openai", model="gpt-4o").certainty == "exact"
+
+
 # The libraries, where they are installed
+
+
+@pytest.fixture(scope="module")
+def installed() -> PriceBook:
+    pytest.importorskip("genai_prices")
+    if LitellmPrices.installed() is None:
+        pytest.skip("litellm isn't installed")
+    return PriceBook.load()
+
+
+@pytest.fixture(scope="module")
+def real_names(installed: PriceBook) -> list[tuple[str, str]]:
+    names = {(entry.provider, entry.model) for layer in installed.published for entry in layer.entries(NOVEMBER)}
+    return sorted(names)
+
+
+NOVEMBER = day("2026-11-01T12:00")
+
+
+def test_names_that_a_list_has_are_exact_unless_the_lists_differ(installed):
+    for layer in installed.published:
+        alone, exact, others = PriceBook(None, [layer]), 0, []
+        for entry in layer.entries(NOVEMBER):
+            for of in (alone, installed):
+                cost = of.cost(MILLION_HALF, provider=entry.provider, model=entry.model, at=NOVEMBER)
+                if cost is None:
+                    continue
+                known = of.entry(entry.provider, entry.model, NOVEMBER)
+                exact += cost.certainty == "exact"
+                if cost.certainty != "exact" and not known.note:
+                    others.append(entry.label)
+        assert exact > 2_000
+        assert len(others) < 20, others
+
+
+MARKS = st.one_of(
+    st.integers(3, 99).map("-v{}".format), st.integers(3, 99).map("-v{}:0".format),
+    st.integers(2, 99).map(":{}".format),
+    st.dates(date(2031, 1, 1)).map("-{}".format), st.dates(date(2031, 1, 1)).map("@{:%Y%m%d}".format),
+    st.sampled_from(["-0931", "-latest", "-turbo", "x"]), st.text(min_size=1, max_size=4),
+)  # fmt: skip
+
+
+@given(st.data())
+def test_a_name_that_no_list_has_is_never_exact(installed, real_names, data):
+    provider, known = data.draw(st.sampled_from(real_names))
+    name = known + data.draw(MARKS)
+    if known.startswith("ft:") or any(layer.writes(name) for layer in installed.published):
+        return  # a fine-tuned model has a name of its own behind that of what it is made of
+    cost = installed.cost(MILLION, provider=provider, model=name, at=NOVEMBER)
+    assert cost is None or cost.certainty == "estimated", cost.price
+
+
+@pytest.mark.parametrize(
+    ("provider", "name"),
+    [
+        ("deepseek", "deepseek-chat-v9"),
+        ("anthropic", "claude-sonnet-4-5-v2"),
+        ("anthropic", "claude-sonnet-4-5:7"),
+        ("anthropic", "claude-opus-4-5-v3"),
+        ("anthropic", "claude-haiku-4-5-20260101"),
+        ("bedrock", "amazon.nova-pro-v9:0"),
+        ("bedrock", "anthropic.claude-sonnet-4-5-20250929-v2:0"),
+    ],
+)
+def test_versions_that_nobody_sells_yet(installed, provider, name):
+    cost = installed.cost(MILLION, provider=provider, model=name, at=NOVEMBER)
+    assert cost is None or cost.certainty == "estimated"
+
+
+def test_dated_names_that_people_use(installed):
+    for provider, name in (
+        ("openai", "gpt-4o-2024-08-06"), ("anthropic", "claude-sonnet-4-5-20250929"),
+        ("bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"), ("bedrock", "amazon.nova-pro-v1:0"),
+        ("vertex_ai", "claude-sonnet-4-5@20250929"),
+    ):  # fmt: skip
+        cost = installed.cost(MILLION_HALF, provider=provider, model=name, at=NOVEMBER)
+        assert cost.certainty == "exact", name
 
 
 def test_the_installed_list_of_litellm():
@@ -656,7 +873,7 @@ def test_the_installed_genai_prices():
     assert total(priced, "openai", "o3", at=day("2026-06-01")) == 2 * DOLLAR
     assert priced.entry("anthropic", "claude-haiku-9") is None
     dated = priced.cost(MILLION, provider="anthropic", model="claude-haiku-4-5-20251001")
-    assert (dated.total, dated.certainty) == (DOLLAR, "exact")
+    assert (dated.total, dated.certainty) == (DOLLAR, "exact")  # a name that its list has at another seller
     assert sum(1 for _ in layer.entries(day("2026-11-01"))) > 1_000
 
 
@@ -706,3 +923,15 @@ def test_the_sample_list_has_the_shape_of_the_real_one():
         pytest.skip("litellm isn't installed")
     known = {key for entry in json.loads(layer.content).values() if isinstance(entry, dict) for key in entry}
     assert {key for entry in LISTED.values() for key in entry} <= known
+
+
+@pytest.mark.parametrize("provider", ["gemini", "vertex_ai"])
+@pytest.mark.parametrize(
+    "path", ["models/", "publishers/google/models/", "projects/p/locations/l/publishers/google/models/"]
+)
+def test_googles_path_before_a_model_is_no_part_of_its_name(provider, path):
+    book = PriceBook.load()
+    used = Usage(1000, 100, requests=1, certainty="exact")
+    plain = book.cost(used, provider=provider, model="gemini-2.5-pro")
+    assert plain is not None and book.cost(used, provider=provider, model=f"{path}gemini-2.5-pro") == plain
+    assert book.cost(used, provider=provider, model=f"{path}tuned/gemini-2.5-pro") is None

@@ -63,6 +63,7 @@ EXACT: list[tuple[str, Usage, str, int]] = [
     ("openai/gpt-5", used(M, 100 * K, read=500 * K), "", 500 * K * 1_250 + 500 * K * 125 + 100 * K * 10_000),
     ("openai/gpt-5", used(M, 100 * K), "flex", M * 625 + 100 * K * 5_000),
     ("openai/gpt-5", used(M, 100 * K), "priority", M * 2_500 + 100 * K * 20_000),
+    ("openai/gpt-5", used(M, 100 * K), "fast", M * 2_500 + 100 * K * 20_000),  # OpenAI's new name of it
     ("openai/gpt-5", used(3, 1, read=2), "flex", 625 + 2 * 62 + 1 + 5_000),  # 2 × 62.5 is 125
     ("openai/gpt-5", used(1, 0, read=1), "flex", 62),  # 62.5: half to even
     ("openai/gpt-5", used(3, 0, read=3), "flex", 188),  # 187.5: half to even
@@ -147,6 +148,9 @@ ESTIMATED: list[tuple[str, str, Usage, str, int]] = [
      1_000 * 280),
     ("an hour's write without a rate is a write", "x/hourless", used(100, 0, write=100, hour=100), "", 100 * 1_250),
     ("no batch rate: the full price", "groq/llama-3.1-8b-instant", used(1_000, 10), "batch", 1_000 * 50 + 10 * 80),
+    ("another provider's fast is another tier", "azure/gpt-4o", used(1_000, 10), "fast", 1_000 * 2_750 + 10 * 11_000),
+    ("searches are billed beside", "anthropic/claude-haiku-4-5", replace(used(1_000, 10), estimated_cost=True), "",
+     1_000 * 1_000 + 10 * 5_000),
     ("no such tier: the full price", "openai/gpt-4o", used(1_000, 10), "scale", 1_000 * 2_500 + 10 * 10_000),
     ("cached input keeps its standard rate in a batch that has none", "openai/gpt-4o", used(1_000, 0, read=400),
      "batch", 600 * 1_250 + 400 * 1_250),

@@ -160,7 +160,7 @@ class Listed(NamedTuple):
     slot: int = 86_400
     sure: bool = True
 
-    def match(self, provider, model):
+    def match(self, provider, model, is_written):
         return self
 
     def at(self, moment):
@@ -275,6 +275,21 @@ def test_repricing_keeps_refusals_free_and_follows_the_model_that_was_asked_for(
     assert (tried.calls, tried.changed, tried.after) == (done.calls, done.changed, done.after) == (2, 1, 503_000_000)
     after, _ = calls_of(project)
     assert [call.cost.total if call.cost else None for call in after] == [503_000_000, 0, None]
+
+
+def test_repricing_makes_a_bill_with_searches_no_surer(project):
+    searched = {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010, "num_sources_used": 3}
+    prices = "models:\n  - {{model: alias, provider: vllm, input: {rate}, output: 0}}\n"
+    with ProviderServer([Answer(usage=searched), Answer(usage=Tokens(1000, 10))]) as server:
+        written(project, server, prices.format(rate=1))
+        with package.connect("local", root=project) as client:
+            client.complete("one")
+            client.complete("two")
+    costs.reprice()
+    assert [call.cost.certainty for call in calls_of(project)[0]] == ["estimated", "exact"]
+    (project / "prices.yaml").write_text(prices.format(rate=2))
+    costs.reprice()
+    assert [call.cost.total for call in calls_of(project)[0]] == [2_000_000, 2_000_000]
 
 
 def test_the_hint_of_the_report_prices_the_calls_as_it_is_printed(project, llmops):

@@ -13,6 +13,7 @@ import sys
 import tracemalloc
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -824,3 +825,21 @@ def test_a_report_may_have_the_longest_name_a_folder_holds(tmp_path: Path) -> No
     target = tmp_path / ("x" * 252 + ".md")
     cli.write_atomically(target, lambda write: write("whole"))
     assert target.read_text() == "whole"
+
+
+def test_the_time_to_the_first_token_is_told_where_answers_were_streamed():
+    rows = [result(f"c{i}", variant, token_f1=0.5) for i in range(3) for variant in ("small", "large")]
+    assert "first token" not in rendered("terminal", record(), rows)
+    streamed = [
+        replace(row, output=replace(row.output, latency_s=1.0, metadata={"first_token_s": 0.1 * (i // 2 + 1)}))
+        if row.variant == "small"
+        else row
+        for i, row in enumerate(rows)
+    ]
+    small, large = summarize(record(), streamed).variants
+    assert (small.first_token_p50, round(small.first_token_p95, 3)) == (0.2, 0.29)
+    assert large.first_token_p50 is None
+    terminal, markdown = (rendered(format, record(), streamed) for format in ("terminal", "markdown"))
+    assert "first token p50" in terminal and "200 ms" in terminal
+    assert "| first token p50 | first token p95 |" in markdown and "| 200 ms | 290 ms |" in markdown
+    assert "<small>p95 290 ms</small>" in rendered("html", record(), streamed)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from llmops.backends import cache as caching
 from llmops.backends.cache import FolderCache, SqliteCache, key_of, request_text
 from llmops.errors import (
     BackendError,
@@ -422,6 +423,55 @@ def test_another_process_that_writes_holds_nobody_up(tmp_path):
     cache.close()
     again = SqliteCache(path)
     assert again.get("k").text == "kept"
+    again.close()
+
+
+def test_writing_in_another_thread_holds_up_neither_reading_nor_new_answers(tmp_path, monkeypatch):
+    import sqlite3
+    import threading
+    from contextlib import closing
+
+    monkeypatch.setattr(caching, "QUICK_S", 30.0)
+    path = tmp_path / "cache.db"
+    cache = SqliteCache(path)
+    cache.put("old", "{}", Completion("old"), "s/v/c")
+    cache.flush()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        cache.put("a", "{}", Completion("first"), "s/v/c")
+        flushing = threading.Thread(target=cache.flush)
+        flushing.start()
+        while not cache._writing.locked():
+            pass
+        cache.put("a", "{}", Completion("second"), "s/v/c")
+        cache.put("b", "{}", Completion("new"), "s/v/c")
+        assert [cache.get(key).text for key in ("old", "a", "b")] == ["old", "second", "new"]
+        assert flushing.is_alive()
+        other.execute("ROLLBACK")
+        flushing.join()
+    cache.close()
+    with closing(sqlite3.connect(path)) as db:
+        kept = dict(db.execute("SELECT key, answer ->> 'text' FROM answers"))
+    assert kept == {"old": "old", "a": "second", "b": "new"}
+
+
+def test_a_cache_of_an_earlier_version_is_read_and_written(tmp_path):
+    import sqlite3
+    from contextlib import closing
+
+    path = tmp_path / "cache.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(
+            "CREATE TABLE answers (key TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL,"
+            " origin TEXT NOT NULL, created REAL NOT NULL) WITHOUT ROWID"
+        )
+        db.execute("""INSERT INTO answers VALUES ('old', '{}', '{"text": "kept"}', 's/v/c', 1.0)""")
+        db.commit()
+    cache = SqliteCache(path)
+    cache.put("new", "{}", Completion("also"), "s/v/c")
+    cache.close()
+    again = SqliteCache(path)
+    assert (again.get("old").text, again.get("new").text) == ("kept", "also")
     again.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmops.errors import InputError
@@ -107,14 +107,16 @@ def test_calls_are_priced_by_both_names():
     assert price(own, call, MILLION, "else").certainty == "estimated"
 
 
-NAMES = ["gpt-4o", "gpt-4o-latest", *SNAPSHOTS, "gpt-4o-2029-01-01", "gpt-4o-2024", "gpt-4o-1106", "openai/gpt-4o"]
+SPELLED = ["gpt-4o", "gpt-4o-latest", "GPT-4o", "gpt-4o-2029-01-01", "gpt-4o-2024", "gpt-4o-1106", "openai/gpt-4o"]
+NAMES = [*SPELLED, *SNAPSHOTS]
 ROWS = st.lists(
-    st.tuples(st.sampled_from([*NAMES, "*", "gpt-*", "gpt-4o-*", "gpt-4o-2*", "gpt-4o-202[49]*", "gpt-4?"]),
+    st.tuples(st.sampled_from([*NAMES, "*", "gpt-*", "gpt-4o-*", "gpt-4o-2*", "gpt-4o-202[49]*", "gpt-4?", "GPT-4o-*"]),
               st.integers(0, 20)),
     max_size=4, unique_by=lambda row: row[0],
 )  # fmt: skip
 
 
+@example([("gpt-4o-2029-01-01", 6)], "gpt-4o-latest", "gpt-4o-2029-01-01", 1, 0)
 @given(ROWS, st.sampled_from(NAMES), st.sampled_from(NAMES), st.integers(0, 10**6), st.integers(0, 10**6))
 def test_a_bound_holds_for_every_snapshot_that_may_serve(rows, asked, served, read, written):
     own = with_yours(*(yours(name, rate) for name, rate in rows))
@@ -132,6 +134,9 @@ def test_a_bound_counts_the_dearest_snapshot_of_a_name_without_a_date():
     assert none.bound(MILLION, "openai", "gpt-4o") == 5 * DOLLAR
     assert none.bound(MILLION, "openai", "gpt-4o-2024-08-06") == DOLLAR * 25 // 10
     assert with_yours(yours("gpt-4o", 1)).bound(MILLION, "openai", "gpt-4o") == DOLLAR
+    twins = with_yours(yours("gpt-4o", 1), yours("GPT-4o", 9))
+    for asked in ("gpt-4o", "GPT-4o", "gpt-4o-latest"):
+        assert twins.bound(MILLION, "openai", asked) == 9 * DOLLAR  # a server may answer in either letter case
 
 
 def test_a_hard_budget_holds_whatever_snapshot_serves():

@@ -45,7 +45,7 @@ HEAVY = [
 def test_public_names():
     assert sorted(llmops.__all__) == [
         "BudgetExceededError", "Case", "Completion", "Context", "LlmopsError", "Output", "Request", "Sample", "Score",
-        "ToolCall", "Usage", "compare", "connect", "evaluate", "load_prompt", "track",
+        "ToolCall", "Usage", "compare", "connect", "evaluate", "flush", "load_prompt", "track",
     ]  # fmt: skip
     for name in llmops.__all__:
         assert getattr(llmops, name).__doc__, name

@@ -454,6 +454,25 @@ def test_a_collector_that_hangs_makes_nobody_wait(caplog):
     assert sink.sent == 0
 
 
+def test_the_end_of_a_process_waits_as_long_as_is_said_for_spans_and_metrics_together():
+    with Collector(hold=True) as collector:
+        settings = {"otlp": collector.url, "metrics": True, "exit_timeout_s": 3}
+        # what is registered first is called last: after the exporters are given up
+        code = f"""
+import atexit, time
+atexit.register(lambda: print(time.monotonic() - began))
+from llmops.identity import new_id
+from llmops.telemetry.otlp import sink_of
+from llmops.types import Call
+sink_of({settings!r}).record(Call(new_id(), 1.0), None)
+began = time.monotonic()
+"""
+        words = [sys.executable, "-c", code]
+        done = subprocess.run(words, env=clean_environment(), capture_output=True, text=True, timeout=60)
+        collector.release()
+    assert 3 <= float(done.stdout) < 5.9 and "1 call was not exported in all" in done.stderr
+
+
 def test_busy_answers_are_tried_again_after_as_long_as_is_asked_for():
     waits = []
     with Collector([(503, {"Retry-After": "7"}, b""), 429, 502]) as collector:
@@ -633,6 +652,7 @@ def test_opentelemetrys_own_variables(monkeypatch):
         ({"otlp": "http://a", "headers": {"a": "${NO_SUCH_VARIABLE}"}}, "needs \\$NO_SUCH_VARIABLE"),
         ({"otlp": "http://a", "headers": {"a": 3}}, "isn't text"),
         ({"otlp": "http://a", "service": 3}, "service is 3"),
+        ({"otlp": "http://a", "exit_timeout_s": "5s"}, "exit_timeout_s is '5s'; a number of seconds"),
         ({"otlp": "http://a", "resource": {"a": []}}, "resource is a mapping"),
     ],
 )

@@ -17,7 +17,7 @@ from tracked_project import APPLICATION, QUESTIONS, answer_to, write_project
 
 pytest.importorskip("opentelemetry.proto", reason="needs the extra: telemetry")
 from llmops.telemetry.delivery import Delivery
-from otlp_collector import Collector, attributes
+from otlp_collector import Collector, attributes, points
 
 
 @pytest.fixture
@@ -70,6 +70,27 @@ def test_a_script_that_ends_at_once_delivers_the_reports_tokens_and_dollars(tmp_
     assert sum(one["llmops.cost.status"] == "estimated" for one in found) == 2  # left early, and nobody counted
     assert {one["llmops.team"] for one in found} == {"search"} and {one["user.id"] for one in found} == {"u1"}
     assert not any("gen_ai.input.messages" in one or "gen_ai.output.messages" in one for one in found)
+
+
+def test_a_scripts_metrics_are_the_reports_tokens_and_dollars(tmp_path, provider, collector, llmops):
+    write_project(tmp_path, provider, collector.url, metrics=True)
+    done = run_application(tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "RequestRejectedError\n", "")
+    total, metrics = report(llmops, tmp_path), collector.metrics
+    assert len(collector.spans) == total["requests"] == 7 and len(collector.metric_requests) == 1
+    calls, cost = points(metrics["llmops.client.calls"]), points(metrics["llmops.client.cost"])
+    assert sum(point.as_int for point in calls.values()) == 7
+    assert sum(round(point.as_double * 1e9) for point in cost.values()) == round(total["cost_usd"] * 1e9) > 0
+    usage = points(metrics["gen_ai.client.token.usage"])
+    for kind in ("input", "output"):
+        tokens = sum(point.sum for of, point in usage.items() if dict(of)["gen_ai.token.type"] == kind)
+        assert tokens == total[f"{kind}_tokens"]
+    cached = points(metrics["gen_ai.client.inference.usage.cache_read.input_tokens"])
+    assert sum(point.as_int for point in cached.values()) == total["cache_read_tokens"] == 1124
+    durations = points(metrics["gen_ai.client.operation.duration"])
+    failed = [point.count for of, point in durations.items() if "error.type" in dict(of)]
+    assert sum(point.count for point in durations.values()) == 7 and failed == [1]
+    assert not any("u1" in str(of) or "search" in str(of) for metric in metrics.values() for of in points(metric))
 
 
 def test_an_evaluation_and_its_judges_own_client_send_each_call_once(tmp_path, provider, collector, llmops):

@@ -8,7 +8,8 @@ import contextvars
 import gc
 import threading
 import warnings
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 
 import pytest
 
@@ -23,7 +24,8 @@ from llmops.errors import (
     StoreError,
 )
 from llmops.token_usage.estimating import estimated_usage, text_tokens
-from llmops.types import Completion, Cost, Request, ToolCall, Usage
+from llmops.types import Call, Completion, Cost, Request, ToolCall, Usage
+from llmops.usage.open_call import OpenCall
 from llmops.usage.tracked import TrackedBackend
 from llmops.usage.tracker import Tracker
 from llmops.usage.unopened import UnopenedLog
@@ -121,6 +123,34 @@ def test_an_answer_is_one_settled_row_with_its_cost():
     assert ended.cost is not None and ended.cost.total == 30
     assert (completion.usage.cost, completion.usage.unpriced, completion.backend) == (30, 0, "local")
     assert ended.duration_s is not None and ended.duration_s >= 0
+
+
+def test_an_end_changes_nothing_else_of_a_call_its_usage_or_its_answer():
+    # Each field is something else, so that none can be lost or take another's place.
+    numbers = iter(range(1, 100))
+    counts = {field.name: next(numbers) for field in fields(Usage) if field.type == "int"}
+    usage = Usage(**counts, certainty="exact", estimated_cost=True)
+    answer = Completion(
+        *("text", usage, (ToolCall("look", {}),), "finish", "small", 1.5, 0.5, True, "theirs", "id", "tier", None)
+    )
+    assert all(getattr(answer, field.name) for field in fields(Completion)[:-1])
+    backend, log = tracked(Server(answer))
+    with track(team="search"):
+        completion = asyncio.run(backend.complete(ASK))
+    priced = replace(usage, cost=2 * usage.total_tokens, unpriced=0, estimated_cost=False)
+    assert completion == replace(answer, usage=priced, backend="local")
+    [begun], [ended] = log.begun, log.ended
+    told = {"model_served", "outcome", "state", "usage", "cost", "first_token_s", "duration_s"}
+    told |= {"finish_reason", "response_id", "service_tier"}
+    kept = [field.name for field in fields(Call) if field.name not in told]
+    assert [getattr(ended, name) for name in kept] == [getattr(begun, name) for name in kept]
+    said = (ended.model_served, ended.finish_reason, ended.response_id, ended.service_tier, ended.first_token_s)
+    assert said == ("small", "finish", "id", "tier", 0.5)
+    other = replace(begun, operation="embeddings", attempt=3, stream=True, guards=(("a", "b"),))
+    call = OpenCall(backend.tracker, other, (), ASK.messages)
+    ended = call.succeeded(EXACT)
+    assert (ended.operation, ended.attempt, ended.stream, ended.guards) == ("embeddings", 3, True, (("a", "b"),))
+    assert ended.error == "" and call.failed(BackendUnavailableError("cut")) is ended
 
 
 def test_a_model_without_a_price_is_unpriced_and_never_free():
@@ -263,7 +293,62 @@ def test_usage_that_the_server_told_before_the_end_counts():
         return call.abandoned()
 
     ended = asyncio.run(go())
-    assert (ended.state, ended.usage.input_tokens, ended.cost.total) == ("estimated", 40, 82)
+    assert (ended.state, ended.usage.input_tokens, ended.cost.total) == ("estimated", 40, 84)  # two tokens came
+
+
+WORDS = "some words of an answer " * 10
+
+
+@pytest.mark.parametrize(
+    ("told", "came", "wanted"),
+    [
+        ((1000, 0), {"text": WORDS}, (1000, 60, "estimated")),
+        ((1000, 1), {"text": WORDS}, (1000, 60, "estimated")),  # the count of a first piece
+        ((1000, 0), {"tool_calls": (ToolCall("look", {"city": "Paris"}, "c1"),)}, (1000, 10, "estimated")),
+        ((1000, 0), {}, (1000, 0, "exact")),  # nothing was written: a filter, a stop at once, an embedding
+        ((1000, 0), {"finish_reason": "content_filter"}, (1000, 0, "exact")),
+        ((0, 50), {"text": WORDS}, (11, 50, "estimated")),
+        ((1000, 9), {"text": WORDS}, (1000, 9, "exact")),  # few, but a tokenizer may
+        ((1000, 60), {"text": WORDS}, (1000, 60, "exact")),
+    ],
+)
+def test_a_count_that_cannot_be_the_whole_is_not_exact(told, came, wanted):
+    call = Tracker(Log(), Prices()).open_now(model="small", messages=ASK.messages)
+    ended = call.succeeded(Usage(*told, requests=1, certainty="exact"), **came)
+    assert (ended.usage.input_tokens, ended.usage.output_tokens, ended.usage.certainty) == wanted
+
+
+def test_reasoning_that_was_received_counts_like_words():
+    for end in ("succeeded", "abandoned"):
+        call = Tracker(Log(), Prices()).open_now(model="small", stream=True, messages=ASK.messages)
+        call.wrote(WORDS)
+        ended = call.succeeded(Usage(9, 0, requests=1, certainty="exact")) if end == "succeeded" else call.abandoned()
+        assert (ended.state, ended.usage.output_tokens) == ("estimated", 60)
+
+
+def test_a_count_that_more_of_the_answer_came_after_is_an_estimate():
+    call = Tracker(Log(), Prices()).open_now(model="small", stream=True, messages=ASK.messages)
+    call.received(WORDS)
+    call.counted(Usage(9, 50, requests=1, certainty="exact"))
+    call.received(WORDS)
+    ended = call.succeeded()
+    assert (ended.usage.input_tokens, ended.usage.output_tokens, ended.state) == (9, 120, "estimated")
+
+
+@pytest.mark.parametrize("came", ["a piece", "reasoning", "a count", "the head"])
+def test_a_refusal_is_free_only_if_nothing_came(came):
+    call = Tracker(Log(), Prices()).open_now(model="small", stream=True, messages=ASK.messages)
+    error = RateLimitedError("slow down")
+    error.status, error.has_begun = 429, came == "the head"
+    if came == "a piece":
+        call.received("Paris")
+    elif came == "reasoning":
+        call.wrote("Let me see")
+    elif came == "a count":
+        call.counted(EXACT)
+    ended = call.failed(error)
+    assert (ended.outcome, ended.state) == ("error", "unknown" if came == "the head" else "estimated")
+    assert ended.cost is None or ended.cost.total > 0
 
 
 def test_only_the_first_end_counts():
@@ -594,3 +679,21 @@ def test_a_log_that_cant_be_opened_is_tried_again():
     assert call.succeeded(EXACT).outcome == "success" and tracker.lost == 1
     tracker.flush()
     tracker.close()
+
+
+def test_what_track_says_goes_where_the_context_goes():
+    backend, log = tracked(Server(Completion("x", EXACT, model="small")))
+
+    def ask():
+        asyncio.run(backend.complete(ASK))
+
+    async def tasks():
+        await asyncio.gather(asyncio.create_task(backend.complete(ASK)), asyncio.to_thread(ask))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(ask).result()  # its thread is there before
+        with track(team="search"):
+            asyncio.run(tasks())
+            pool.submit(contextvars.copy_context().run, ask).result()
+            pool.submit(ask).result()
+    assert [call.attribution.team for call in log.ended] == ["", "search", "search", "search", ""]

@@ -82,7 +82,7 @@ def test_a_pipeline_that_never_returns_times_out_and_does_not_hold_the_exit(proj
     suite(
         project,
         "import time\ndef answer(question):\n    if question == 'q0':\n        time.sleep(600)\n    return 'good'\n",
-        more="limits: {timeout_s: 0.5, retries: 0}\n",
+        more="limits: {timeout_s: 3, retries: 0}\n",
     )
     began = time.monotonic()
     done = subprocess.run(
@@ -90,7 +90,7 @@ def test_a_pipeline_that_never_returns_times_out_and_does_not_hold_the_exit(proj
         cwd=project, env=clean_environment(), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "no answer within 0.5 s" in done.stdout.replace("\n", " ")
+    assert "no answer within 3 s" in done.stdout.replace("\n", " ")
     assert time.monotonic() - began < 30
 
 
@@ -189,7 +189,7 @@ def test_a_pipeline_that_swallows_everything_can_not_outlive_ctrl_c(project):
     )
     done = subprocess.run(
         [sys.executable, "-m", "llmops", "eval", "suite.yaml"],
-        cwd=project, env=clean_environment(), capture_output=True, text=True, timeout=25,
+        cwd=project, env=clean_environment(), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 130, done.stderr
     assert "1/6 answers" in done.stderr
@@ -208,7 +208,7 @@ def test_ctrl_c_is_heard_while_user_code_blocks_the_loop(project):
     )
     done = subprocess.run(
         [sys.executable, "-m", "llmops", "eval", "suite.yaml"],
-        cwd=project, env=clean_environment(), capture_output=True, text=True, timeout=25,
+        cwd=project, env=clean_environment(), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 130
 

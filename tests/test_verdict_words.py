@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import html
+import io
 import json
 import math
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
 from comparison_samples import hostile_comparison, pull_request, score_files
+from llmops.evals.comparing import compare_metric
+from llmops.evals.comparison_rules import ComparisonSettings
+from llmops.evals.estimates import Paired
 from llmops.reports.compared_cases import compared_cases
 from llmops.reports.comparison_data import comparison_data
 from llmops.reports.machine import write_json
+from llmops.reports.rendering import render
 from llmops.reports.terminal import print_report
 from llmops.reports.verdicts import (
     amount,
@@ -390,3 +397,47 @@ def test_terminal_verdicts_of_hostile_names_drive_nothing() -> None:
     with console.capture() as capture:
         print_report(*hostile_comparison(), console)
     assert not set(capture.get()) & {chr(i) for i in (*range(9), *range(11, 32), 0x9B, 0x202E)}
+
+
+COST = MetricInfo("cost_per_case", 0.0, None, "lower", "$")
+
+
+def tied(cases: int, values: tuple[float, float], margin: float | None = None) -> MetricComparison:
+    """A cost that is the same in both variants, from `values` on average up and down."""
+    a = np.linspace(*values, cases)
+    pairs = Paired([str(i) for i in range(cases)], a, a.copy())
+    limit = 0.05 * float(a.mean()) if margin is None else margin
+    return compare_metric(COST, pairs, margin=limit, settings=ComparisonSettings())
+
+
+@pytest.mark.parametrize(
+    ("one", "says"),
+    [
+        (tied(5, (0.0012, 0.0012)), "The same on average, $0.0012. 5 cases, scores need 20."),
+        (
+            tied(30, (0.001, 0.002)),
+            "The same on average, $0.0015. 30 cases can't rule out a rise of $0.000081 (your limit: $0.000075).",
+        ),
+        (
+            tied(30, (0.0, 0.0)),
+            "The same on average, $0. Your limit is 0 here, and that no rise is possible no number of cases shows.",
+        ),
+    ],
+)
+def test_costs_that_agree_and_are_no_verdict_say_why(one: MetricComparison, says: str) -> None:
+    assert one.verdict == "inconclusive" and one.diff == 0
+    assert sentence(one) == says
+    run = record(comparisons=(Comparison("small", "large", one.n, (one,)),))
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_report(run, [], console)
+    assert says in console.export_text()
+    for format in ("markdown", "html"):
+        parts: list[str] = []
+        render(format, run, [], write=parts.append)
+        assert says.split(". ")[-1].rstrip(".") in html.unescape("".join(parts))
+
+
+@pytest.mark.parametrize("one", [tied(20, (0.0012, 0.0012)), tied(50, (0.001, 0.002)), tied(200, (0.001, 0.002))])
+def test_enough_costs_that_agree_are_no_meaningful_rise(one: MetricComparison) -> None:
+    assert one.verdict == "equivalent" and one.diff == 0
+    assert headline(one) == "Cost per case: no meaningful rise"

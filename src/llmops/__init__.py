@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from llmops.attribution import track
     from llmops.client import connect
     from llmops.errors import BudgetExceededError, LlmopsError
+    from llmops.flushing import flush
     from llmops.prompting import load_prompt
     from llmops.sdk import compare, evaluate
     from llmops.types import Case, Completion, Context, Output, Request, Sample, Score, ToolCall, Usage
@@ -30,12 +31,13 @@ _PUBLIC = {
     "compare": "llmops.sdk",
     "connect": "llmops.client",
     "evaluate": "llmops.sdk",
+    "flush": "llmops.flushing",
     "load_prompt": "llmops.prompting",
     "track": "llmops.attribution",
 }
 __all__ = [
     "BudgetExceededError", "Case", "Completion", "Context", "LlmopsError", "Output", "Request", "Sample", "Score",
-    "ToolCall", "Usage", "compare", "connect", "evaluate", "load_prompt", "track",
+    "ToolCall", "Usage", "compare", "connect", "evaluate", "flush", "load_prompt", "track",
 ]  # fmt: skip
 
 

@@ -144,6 +144,11 @@ class Aggregate:
         columns = self._of(variant)
         return _ratios(columns.seconds, columns.timed, self._chosen(tag, group))
 
+    def first_tokens(self, variant: str, *, tag: str | None = None, group: str | None = None) -> array[float]:
+        """Seconds to the first token by case, over trials that were streamed and didn't fail."""
+        columns = self._of(variant)
+        return _ratios(columns.first, columns.streamed, self._chosen(tag, group))
+
     def tokens(self, variant: str, *, tag: str | None = None, group: str | None = None) -> array[float]:
         """Tokens by case, over trials whose tokens are known, cached answers included."""
         columns = self._of(variant)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, get_args
+from functools import wraps
+from typing import Any, Protocol, TypeVar, cast, get_args
 
 from llmops.errors import InputError
 from llmops.types import Attribution, Call, Message, Prompt, Purpose, Request, Usage
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 _NOBODY = Attribution()
+_OUTER: ContextVar[tuple[tuple[Any, Attribution], ...]] = ContextVar("llmops_outer_attributions", default=())
 ATTRIBUTION: ContextVar[Attribution] = ContextVar("llmops_attribution", default=_NOBODY)
 _LONGEST = 200
 _KNOWN_BY_ITSELF = ("backend", "fallback_from", "model", "prompt_id", "provider", "run", "suite", "tags", "variant", "version")  # fmt: skip  # noqa: E501
@@ -90,7 +95,48 @@ def attributed(**known: Any) -> Iterator[Attribution]:
         ATTRIBUTION.reset(token)
 
 
-@contextmanager
+class Tracking:
+    """What `track` gives: a context manager, also twice or inside itself, and a decorator of functions."""
+
+    def __init__(self, words: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        self._words, self._tags = words, tags
+
+    def __enter__(self) -> Attribution:
+        outer = ATTRIBUTION.get()
+        tags = tuple(sorted({**dict(outer.tags), **self._tags}.items()))
+        _OUTER.set((*_OUTER.get(), (self, outer)))
+        made = replace(outer, **self._words, tags=tags)
+        ATTRIBUTION.set(made)
+        return made
+
+    def __exit__(self, *_: object) -> None:
+        *before, (whose, outer) = _OUTER.get() or ((None, _NOBODY),)
+        if whose is self:  # a generator that is cleaned up elsewhere leaves what holds there alone
+            _OUTER.set(tuple(before))
+            ATTRIBUTION.set(outer)
+
+    def __call__(self, function: Function) -> Function:
+        """`function` with everything in it attributed; an `async` one while it runs, not while it is made."""
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            name = getattr(function, "__qualname__", "it")
+            raise InputError(f"track can't decorate {name}, a generator", hint="write `with track(…):` inside of it")
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def later(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+
+            return cast("Function", later)
+
+        @wraps(function)
+        def now(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return cast("Function", now)
+
+
 def track(
     *,
     team: str = "",
@@ -99,20 +145,20 @@ def track(
     prompt: Prompt | str | None = None,
     purpose: Purpose | None = None,
     **tags: str,
-) -> Iterator[Attribution]:
+) -> Tracking:
     """Attribute every model call made inside to a team, a feature, a user, a prompt, and tags of your own.
 
-    `prompt` is a loaded prompt, or its reference as text (`docs/answer@2`). `purpose` is what the calls are made for:
-    `app` (what calls are outside of evaluations), `eval`, `judge` or `guard`.
+    `with track(team="search"):`, or `@track(team="search")` before a function, an `async` one too. `prompt` is a loaded
+    prompt, or its reference as text (`docs/answer@2`). `purpose` is what the calls are made for: `app` (what calls are
+    outside of evaluations), `eval`, `judge` or `guard`.
     Messages rendered by a prompt and handed to `connect(…).complete` know their prompt by themselves.
     Works across tasks, and across threads that are started with the context (`asyncio.to_thread` does). Inside of one
-    another, the inner one's words win and the others stay. Raises `InputError` for anything but short text, and for
-    tags named like what a call knows by itself.
+    another, the inner one's words win and the others stay. Raises `InputError` for anything but short text, for tags
+    named like what a call knows by itself, and before a generator.
     """
     words = {"team": team, "feature": feature, "user": user, "prompt": prompt if isinstance(prompt, str) else ""}
     _check_words(words, tags, purpose)
     known: dict[str, Any] = {name: word for name, word in words.items() if word}
-    known["tags"] = tuple(sorted({**dict(ATTRIBUTION.get().tags), **tags}.items()))
     if purpose is not None:
         known["purpose"] = purpose
     if isinstance(prompt, str) and prompt:
@@ -121,9 +167,10 @@ def track(
         if not hasattr(prompt, "reference"):
             hint = 'load_prompt(…), or text such as "docs/answer@2"'
             raise InputError(f"track: prompt is {prompt!r}"[:120], hint=hint)
-        known |= _prompt(prompt, known["tags"])
-    with attributed(**known) as made:
-        yield made
+        found = _prompt(prompt, ())
+        tags = {**tags, **dict(found.pop("tags"))}
+        known |= found
+    return Tracking(known, tags)
 
 
 def _check_words(words: dict[str, str], tags: dict[str, str], purpose: object) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from llmops import door
 from llmops.config import load_config
 from llmops.connecting import Backends, project_tracker
-from llmops.errors import InputError
+from llmops.errors import InputError, StoreError
 from llmops.evals.sender import Sender
 from llmops.evals.suite import Limits
 from llmops.requesting import request_of
@@ -89,7 +89,11 @@ class Client:
                 yield part
 
     def close(self) -> None:
-        """Close the connections that synchronous calls opened, and wait until all calls are in the log."""
+        """Close the connections that synchronous calls opened, and wait until all calls are in the log.
+
+        Raises `StoreError` when they can't be written, or warns of it with `calls: {on_failure: warn}`. At the end of a
+        `with` it is raised only when no call has told, and not over an exception that ends the block.
+        """
         if door.is_closed():  # done already
             return
         door.run(self._disconnect())
@@ -111,14 +115,25 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        with self._saying_news(error):
+            self.close()
 
     async def __aenter__(self) -> Client:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        with self._saying_news(error):
+            await self.aclose()
+
+    @contextlib.contextmanager
+    def _saying_news(self, error: BaseException | None) -> Iterator[None]:
+        """A log that can't be written is raised here only if no call has told, and never over what ends the block."""
+        try:
+            yield
+        except StoreError:
+            if error is None and not (self._tracker is not None and self._tracker.is_told):
+                raise
 
     def _sender(self) -> Sender:
         loop = asyncio.get_running_loop()

@@ -51,6 +51,8 @@ class Columns:
         self.errors: array[int] = array("I")
         self.seconds: array[float] = array("d")
         self.timed: array[int] = array("I")
+        self.first: array[float] = array("d")  # seconds to the first token
+        self.streamed: array[int] = array("I")
         self.tokens: array[float] = array("d")
         self.counted: array[int] = array("I")
         self.dollars: array[float] = array("d")
@@ -60,7 +62,7 @@ class Columns:
         self.usage = Usage()
         self.cached = 0
         self._arrays: list[array[int] | array[float]] = [self.trials, self.errors, self.seconds]
-        self._arrays += [self.timed, self.tokens, self.counted, self.dollars, self.priced]
+        self._arrays += [self.timed, self.first, self.streamed, self.tokens, self.counted, self.dollars, self.priced]
         for scores in self.scores.values():
             self._arrays += scores.arrays
 
@@ -75,6 +77,10 @@ class Columns:
         elif output.latency_s is not None and math.isfinite(output.latency_s):
             self.seconds[place] += output.latency_s
             self.timed[place] += 1
+            first = output.metadata.get("first_token_s")
+            if type(first) is float and 0 <= first < math.inf:
+                self.first[place] += first
+                self.streamed[place] += 1
         self._count_tokens(place, output.usage, output.cached)
         if output.error is None:
             self._count_dollars(place, output.usage)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
+import re
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from llmops.config import Config, load_config, store_location
-from llmops.errors import InputError, NotFoundError, StoreError
-from llmops.registry import Spec, create, parse_short_form
+from llmops.config import FILE, Config, load_config, store_location
+from llmops.errors import InputError, NotFoundError, StoreError, did_you_mean
+from llmops.flushing import keep_flushed
+from llmops.registry import BUILT_INS, Spec, create, names, parse_short_form
 from llmops.types import Backend, Build, CallLog, CallSink, Pricer, Prompt, Request
 from llmops.usage.tracked import TrackedBackend
 from llmops.usage.unopened import UnopenedLog
@@ -50,14 +50,12 @@ class Backends:
             where = self._config.where_of("backends", form) or where
             self._check_circle(form, where)
         spec = parse_short_form(named if named is not None else form, what="backend", where=where)
+        if spec.name not in BUILT_INS["backends"] and spec.name not in names("backends"):
+            raise unknown_backend(self._config, spec.name, where)
         outer, self._making = self._making, (*self._making, form) if named is not None else self._making
         try:
             build = Build(self._base, _no_prompt, lambda inner: self.make(inner, where).backend, where)
             backend: Backend = create("backends", spec, build=build, where=where)
-        except NotFoundError as error:
-            if self._config.backends and spec.name == (form if isinstance(form, str) else spec.name):
-                error.hint += f" (and from llmops.yaml: {', '.join(sorted(self._config.backends))})"
-            raise
         finally:
             self._making = outer
         name = form if named is not None else spec.label or spec.name
@@ -86,10 +84,11 @@ class Backends:
     def _wrapped(self, backend: Backend, name: str, spec: Spec) -> Backend:
         if getattr(backend, "local", False) or getattr(backend, "backends", None) is not None:
             return backend  # nothing is sent, or its own backends send it
-        from llmops.usage.providers import provider_of
+        from llmops.usage.providers import kind_at_an_address, provider_of
 
         address = address_of(backend)
         kind = getattr(backend, "server_kind", "") or spec.name
+        kind = kind_at_an_address(kind) if address else kind
         provider = getattr(backend, "provider", "") or provider_of(address, kind)
         tracked = TrackedBackend(backend, None, name=name, provider=provider, address=address)
         self._tracked.append(tracked)
@@ -98,6 +97,26 @@ class Backends:
     def _check_circle(self, name: str, where: str) -> None:
         if name in self._making:
             raise InputError(f"backend {name} is made of itself: {' → '.join((*self._making, name))}", where=where)
+
+
+def unknown_backend(config: Config, name: str, where: str = "") -> NotFoundError:
+    """The error for a name that nothing has: where llmops.yaml was looked for, and what to write."""
+    message = f"no backend is called {name!r}"
+    if is_address(name):
+        url = name if "://" in name else f"http://{name}"
+        return NotFoundError(message, where=where, hint=f'it is an address: write {{"openai_http": "{url}"}}')
+    kinds = names("backends")
+    alike = did_you_mean(name, (*config.backends, *kinds))
+    if config.backends or alike.startswith("did"):
+        return NotFoundError(message, where=where, hint=alike)
+    looked = f"{config.where} has no backends" if config.where else f"no {FILE} is in {config.root} or above"
+    line = f"backends: {{{name}: {{openai_http: {{base_url: …, model: …}}}}}}"
+    return NotFoundError(message, where=where, hint=f"{looked}: write {line} there, or use {', '.join(kinds)}")
+
+
+def is_address(name: str) -> bool:
+    """True for what is a server's address and no name: it has a scheme, or a port."""
+    return "://" in name or re.fullmatch(r"[\w.\[\]-]+:\d+(/.*)?", name) is not None
 
 
 def address_of(backend: Backend) -> str:
@@ -200,10 +219,7 @@ def make_tracker(config: Config, location: str, providers: Iterable[str] | None 
     )
     if providers is None or any(map(book.is_listed, providers)):
         warm(book)  # or the first answer waits for it
-    _OPEN.add(tracker)
-    atexit.unregister(_settle_lost)
-    atexit.register(_settle_lost)  # before the log ends
-    _flush_with_workers(tracker)
+    keep_flushed(tracker)
     return tracker
 
 
@@ -216,29 +232,6 @@ def _call_log(config: Config, location: str) -> CallLog:
         if config.calls.on_failure == "raise":
             raise
         return UnopenedLog(error, lambda: open_call_log(location))
-
-
-def _settle_lost() -> None:
-    for tracker in list(_OPEN):
-        tracker.settle_lost()
-
-
-def _flush_with_workers(tracker: Tracker) -> None:
-    """Workers of multiprocessing end without `atexit`: what they made would be lost."""
-    from multiprocessing import process, util
-
-    def at_the_end(_: object = None) -> None:
-        util.Finalize(None, _flush_all, exitpriority=10)
-
-    util.register_after_fork(tracker, at_the_end)
-    if process.parent_process() is not None:
-        at_the_end()
-
-
-def _flush_all() -> None:
-    for tracker in list(_OPEN):
-        with contextlib.suppress(StoreError):
-            tracker.flush()
 
 
 def _after_fork() -> None:
@@ -292,6 +285,5 @@ def _changed_at(prices: object) -> int:
 _LOCK = threading.Lock()
 _TELLING: list[Callable[[object], None]] = []
 _TRACKERS: dict[tuple[int, str, str], tuple[Tracker, object]] = {}
-_OPEN: weakref.WeakSet[Tracker] = weakref.WeakSet()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -81,11 +81,13 @@ class MissingExtraError(InputError):
 class BackendError(LlmopsError):
     """A model server, a pipeline or an endpoint failed. Stored with the case; the run goes on.
 
-    `status` is the HTTP status of a server that answered with something else than a completion.
+    `status` is the HTTP status of a server that answered with something else than a completion, `has_begun` says that
+    the error came in a stream that had begun with 200: some of it may be billed.
     """
 
     exit_code = EXIT_BACKEND_FAILED
     status: int | None = None
+    has_begun = False
 
 
 class BackendUnavailableError(BackendError):
@@ -141,6 +143,16 @@ class BudgetExceededError(LlmopsError):
     left: int | None = None
     used: int | None = None
     held: int | None = None
+
+
+class UnboundedCallError(BudgetExceededError, InputError):
+    """A call that a budget or a limit can't be held to: nothing bounds its tokens, or nobody knows its price.
+
+    It is refused before sending like one that doesn't fit, and so caught with it; but no limit was reached, and a call
+    of the same kind never fits.
+    """
+
+    exit_code = EXIT_BAD_INPUT
 
 
 class StoreError(LlmopsError):

@@ -33,6 +33,7 @@ from llmops.secrets import masked, masked_message, masked_override
 from llmops.stepping import Stepping
 from llmops.store.database import Store
 from llmops.types import Result, RunRecord, RunStatus
+from llmops.usage.spending import spent_before
 
 RECENT = 50  # runs of a suite in which earlier ones of the same commit are looked for
 SAME = ("against", "baseline_run", "counterparts", "only", "sample", "variants")  # what makes runs alike
@@ -145,12 +146,13 @@ class Evaluation:
     def _conclude(self, store: Store, record: RunRecord, stepping: Stepping, status: RunStatus, note: str) -> RunRecord:
         level = stepping.level(finished=status == "finished")
         comparisons, gates = stepping.conclude(level, finished=status == "finished")
-        changes: dict[str, Any] = {}
+        config = {**record.config, "spent": self.counters.spent.as_data()}
+        changes: dict[str, Any] = {"config": config}
         if status != "finished":
             gates = unfinished_gates(gates, self.counters.done, self.counters.total)
         elif level.stopping is not None:
             stopping = {**asdict(level.stopping), "alpha": level.alpha}
-            changes = {"cases": level.stopping.cases, "config": {**record.config, "stopping": stopping}}
+            changes = {"cases": level.stopping.cases, "config": {**config, "stopping": stopping}}
             self.counters.total = self.counters.done
         return store.update_run(
             record.id, status=status, ended_at=now(), gates=gates, comparisons=comparisons, note=note, **changes
@@ -163,11 +165,12 @@ class Evaluation:
             return record, set()
         old = store.find(self.options.resume)
         self._check_same(old)
+        self.counters.resume(spent_before(old, store.results(old.id)))
         if self.options.retry_errors:
             store.drop_errors(old.id)
         done = store.finished(old.id)
         environment = {**old.environment, "process": this_process()}
-        config = {key: value for key, value in old.config.items() if key != "stopping"}
+        config = {key: value for key, value in old.config.items() if key not in ("stopping", "spent")}
         record = store.update_run(
             old.id, status="running", environment=environment, gates=(), comparisons=(), note="",
             config=config, cases=self.assembly.survey.cases,
@@ -283,8 +286,11 @@ class Evaluation:
                 status = drive(runner)
         except BaseException as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            if isinstance(error, StoreError) and error.hint.endswith("try again"):
+                error.hint += " with llmops eval --resume"
             with contextlib.suppress(StoreError):
-                store.update_run(record.id, status=status, ended_at=now(), note=str(error))
+                config = {**record.config, "spent": self.counters.spent.as_data()}
+                store.update_run(record.id, status=status, ended_at=now(), note=str(error), config=config)
             raise
         return status, runner.budget_note
 

@@ -12,11 +12,12 @@ from typing import Any
 SHORT = 12
 _RANDOM = random.Random()  # seeded by the system; asking it for every id would cost a system call
 os.register_at_fork(after_in_child=_RANDOM.seed)
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode  # `dumps` would make one at every call
 
 
 def canonical_json(value: Any) -> str:
     """One text for equal values: sorted keys, no spaces, ASCII only. Raises TypeError on what isn't JSON."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return _encode(value)
 
 
 def content_hash(value: Any) -> str:

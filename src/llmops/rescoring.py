@@ -67,7 +67,7 @@ class Rescoring:
                 positions: dict[str, int] = {}
                 for result in self.old.results:
                     case = cases.get(result.case.id, result.case)
-                    scores = await score_sample(metrics, Sample(case, result.output))
+                    scores = await score_sample(metrics, Sample(case, result.output), evaluation.counters.judged)
                     scored = replace(result, case=case, scores=scores)
                     put(scored, positions.setdefault(case.id, len(positions)))
                     stepping.add(scored)
@@ -80,7 +80,10 @@ class Rescoring:
                 asyncio.run(score_all(stack.enter_context(store.writer(record.id)).put))
             comparisons, gates = stepping.conclude(level_of(old.config))
             status = old.status if old.status in ("finished", "stopped") else "stopped"
-            record = store.update_run(record.id, status=status, ended_at=now(), gates=gates, comparisons=comparisons)
+            config = {**record.config, "spent": evaluation.counters.spent.as_data()}
+            record = store.update_run(
+                record.id, status=status, ended_at=now(), gates=gates, comparisons=comparisons, config=config
+            )
         return open_saved(evaluation.location, record, stepping.aggregate)
 
     def _current_cases(self) -> dict[str, Case]:

@@ -37,7 +37,7 @@ def secret_values(value: Any, path: Sequence[str | int] = ()) -> Iterator[str]:
 
 
 def longest_first(values: Iterable[str]) -> tuple[str, ...]:
-    """Distinct values worth masking, so that one which holds another goes first."""
+    """Distinct values worth Masking, so that one which holds another goes first."""
     return tuple(sorted({v for v in values if len(v) >= MIN_LENGTH}, key=lambda v: (-len(v), v)))
 
 

@@ -15,7 +15,14 @@ from llmops.backend_checks.listing import Named, form_of, list_backends, named
 from llmops.backend_checks.probing import Probe, answering, json_schema, tools
 from llmops.config import Config
 from llmops.connecting import Backends, tracking
-from llmops.errors import BackendError, BackendTimeoutError, BackendUnavailableError, ConfigError, InputError
+from llmops.errors import (
+    BackendError,
+    BackendTimeoutError,
+    BackendUnavailableError,
+    BadResponseError,
+    ConfigError,
+    InputError,
+)
 
 FEATURE = "backends check"
 
@@ -80,11 +87,14 @@ async def _asked(one: Named, probe: Probe, timeout_s: float) -> Checked:
         if key is not None:
             reached = Finding("reachable", "yes") if connect is not None else Finding("reachable", "unknown", refusal)
             return Checked(one, (reached, key), latency=Latency(connect))
+        unlisted = "the server doesn't list its models"
         try:
             models = await server.served_models(probe)
+        except BadResponseError as error:
+            unlisted = str(error)
         except BackendError as error:
             return Checked(one, (Finding("reachable", "no", str(error)),), latency=Latency(connect))
-        found = [Finding("reachable", "yes"), *_key_is_there(one), *_model(probe, models)]
+        found = [Finding("reachable", "yes"), *_key_is_there(one), *_model(probe, models, unlisted)]
     answered, latency = await answering(probe)
     if not speaks_openai:
         found = [_reached(probe)]
@@ -118,10 +128,10 @@ def _key_is_there(one: Named) -> list[Finding]:
     return [Finding("key", "yes", f"${one.key_variable} is set")] if one.key_is_set else []
 
 
-def _model(probe: Probe, models: tuple[str, ...] | None) -> list[Finding]:
+def _model(probe: Probe, models: tuple[str, ...] | None, unlisted: str) -> list[Finding]:
     """Whether the model is among those served; the only one served is asked when none is named."""
     if models is None:
-        return [Finding("model", "unknown", "the server doesn't list its models")]
+        return [Finding("model", "unknown", unlisted)]
     if not probe.model and len(models) == 1:
         probe.model = models[0]
         return [Finding("model", "yes", f"{models[0]}, the only one served")]

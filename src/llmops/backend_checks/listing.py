@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llmops.config import Config
-from llmops.errors import NotFoundError, did_you_mean
+from llmops.connecting import is_address, unknown_backend
+from llmops.errors import NotFoundError
 from llmops.registry import Spec, parse_short_form
 
 _ADDRESSES = ("base_url", "api_base", "url")
@@ -57,8 +58,9 @@ def form_of(config: Config, name: str) -> Any:
     if name.startswith(("http://", "https://")):
         return {"openai_http": name}
     if name not in names("backends"):
-        hint = did_you_mean(name, config.backends)
-        raise NotFoundError(f"no backend is called {name!r}", where=config.where, hint=hint)
+        if is_address(name):
+            raise NotFoundError(f"no backend is called {name!r}", hint=f"it is an address: write http://{name}")
+        raise unknown_backend(config, name)
     return name
 
 

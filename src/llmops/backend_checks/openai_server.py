@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from llmops.backend_checks.findings import Finding, failed
 from llmops.backend_checks.probing import HELLO, Probe
+from llmops.backends.json_bodies import parse_json
 from llmops.errors import BackendError
 from llmops.http import refused
 from llmops.token_usage import read_usage
@@ -35,7 +36,10 @@ async def connect_s(base_url: str, timeout_s: float) -> float:
 
 
 async def served_models(probe: Probe) -> tuple[str, ...] | None:
-    """The models a server says it has; None when it doesn't say. Nothing is billed. Raises when there is no answer."""
+    """The models a server says it has; None when it doesn't say. Nothing is billed.
+
+    Raises `BadResponseError` when it answers with something that isn't JSON, another `BackendError` without an answer.
+    """
     status, body = await _ask(probe, "GET", "/models")
     rows = body.get("data") if status == 200 else None
     if not isinstance(rows, list):
@@ -86,11 +90,16 @@ async def _billed(probe: Probe, path: str, body: Mapping[str, Any]) -> Mapping[s
 async def _ask(
     probe: Probe, method: str, path: str, body: Mapping[str, Any] | None = None
 ) -> tuple[int, Mapping[str, Any]]:
-    """Status and JSON object of one request with the backend's own key and headers."""
+    """Status and JSON object of one request with the backend's own key and headers; of a refusal perhaps an empty one.
+
+    Raises `BadResponseError` when what isn't refused isn't JSON.
+    """
     server: OpenAIHttp = probe.inner
     data = b"" if body is None else json.dumps(body).encode()
     async with probe.in_time():
         answer = await server.ask(method, path, data)
+    if answer.status == 200:
+        return answer.status, parse_json(answer.body, f"{server.base_url}{path}")
     try:
         read = json.loads(answer.body)
     except (ValueError, RecursionError):

@@ -6,9 +6,11 @@ import contextlib
 import hashlib
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from llmops.types import Completion, Request, ToolCall, Usage
 
 QUICK_S = 0.02
 PATIENCE_S = 30.0
+# Rows lie in the order they came: by their random keys, each would change a page of its own (three times the CPU).
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL, origin TEXT NOT NULL, created REAL NOT NULL
-) WITHOUT ROWID;
+);
 CREATE INDEX IF NOT EXISTS answers_by_origin ON answers (origin);
 """
 
@@ -29,6 +32,7 @@ CREATE INDEX IF NOT EXISTS answers_by_origin ON answers (origin);
 _FIELDS = tuple(field.name for field in fields(Completion) if field.name != "cached")
 _MONEY = ("cost", "unpriced", "estimated_cost")  # prices change: what a kept answer costs is asked when it is read
 _USAGE_FIELDS = tuple(field.name for field in fields(Usage) if field.name not in _MONEY)
+_VALUES, _USAGE_VALUES = attrgetter(*_FIELDS), attrgetter(*_USAGE_FIELDS)
 
 
 def request_text(identity: Mapping[str, Any], request: Request) -> str:
@@ -53,8 +57,8 @@ def key_of(text: str) -> str:
 
 def to_json(completion: Completion) -> dict[str, Any]:
     """A completion as plain data."""
-    data: dict[str, Any] = {name: getattr(completion, name) for name in _FIELDS}
-    data["usage"] = {name: getattr(completion.usage, name) for name in _USAGE_FIELDS}
+    data: dict[str, Any] = dict(zip(_FIELDS, _VALUES(completion), strict=True))
+    data["usage"] = dict(zip(_USAGE_FIELDS, _USAGE_VALUES(completion.usage), strict=True))
     data["tool_calls"] = [asdict(call) for call in completion.tool_calls]
     return data
 
@@ -92,7 +96,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 class SqliteCache:
-    """The response cache. Answers put are readable at once and on disk after `flush`, which the runner calls often."""
+    """The response cache. Answers put are readable at once and on disk after `flush`, which the runner calls often.
+
+    `flush` may run in another thread than the rest, and holds up none of it.
+    """
 
     def __init__(self, path: Path, *, refresh: bool = False) -> None:
         self.path = path
@@ -100,6 +107,9 @@ class SqliteCache:
         self._pending: dict[str, tuple[str, str, str, str, float]] = {}
         self._fresh: set[str] = set()  # put in this process
         self._locked_at = 0.0
+        self._changing = threading.Lock()  # of what is pending
+        self._writing = threading.Lock()
+        self._writer: sqlite3.Connection | None = None  # reading waits for no transaction on a connection of its own
         self._db = _connect(path)
 
     def get(self, key: str) -> Completion | None:
@@ -126,41 +136,54 @@ class SqliteCache:
 
     def put(self, key: str, text: str, completion: Completion, origin: str) -> None:
         """Keep an answer. `origin` says whose it was, as `suite/variant/case`."""
-        self._pending[key] = (key, text, json.dumps(to_json(completion)), origin, time.time())
+        row = (key, text, json.dumps(to_json(completion)), origin, time.time())
+        with self._changing:
+            self._pending[key] = row
         if self.refresh:
             self._fresh.add(key)
 
     def flush(self) -> None:
         """Write what is pending in one transaction; while another process writes, it stays pending for the next call.
 
-        Runs on the event loop, so it waits for hardly anything. Raises `StoreError` on a full disk, and when the cache
-        has been locked for 30 seconds.
+        Raises `StoreError` on a full disk, and when the cache has been locked for 30 seconds.
         """
         self._write(wait_s=QUICK_S)
 
     def _write(self, *, wait_s: float) -> None:
-        if not self._pending:
-            return
-        rows = list(self._pending.values())
+        with self._writing:
+            with self._changing:
+                rows = list(self._pending.values())
+            if rows and self._commit(rows, wait_s):
+                with self._changing:
+                    for row in rows:
+                        if self._pending[row[0]] is row:  # else it was asked for again meanwhile
+                            del self._pending[row[0]]
+
+    def _commit(self, rows: list[tuple[str, str, str, str, float]], wait_s: float) -> bool:
+        """False when another process has the cache locked and there is time left."""
+        if self._writer is None:
+            self._writer = _connect(self.path)
         try:
-            self._db.execute(f"PRAGMA busy_timeout={int(wait_s * 1000)}")
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows)
-            self._db.execute("COMMIT")
+            self._writer.execute(f"PRAGMA busy_timeout={int(wait_s * 1000)}")
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._writer.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows)
+            self._writer.execute("COMMIT")
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
+                self._writer.execute("ROLLBACK")
             self._locked_at = self._locked_at or time.monotonic()
             if "locked" in str(error) and wait_s < PATIENCE_S > time.monotonic() - self._locked_at:
-                return
+                return False
             raise StoreError(f"can't write the response cache: {error}", where=str(self.path)) from None
-        self._pending.clear()
         self._locked_at = 0.0
+        return True
 
     def close(self) -> None:
         try:
             self._write(wait_s=PATIENCE_S)
         finally:
+            if self._writer is not None:
+                self._writer.close()
             self._db.close()
 
     def of_origin(self, origin: str) -> Iterator[tuple[str, dict[str, Any], float]]:

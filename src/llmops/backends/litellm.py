@@ -12,14 +12,19 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from llmops.backends.litellm_counts import counted_by_server
 from llmops.backends.litellm_failures import failure
+from llmops.backends.litellm_leaving import Leaving
 from llmops.backends.litellm_streams import StreamRecord
-from llmops.backends.openai_shapes import StreamedCompletion, read_completion, request_fields
-from llmops.errors import BackendUnavailableError, BadResponseError, ConfigError, InputError, MissingExtraError
-from llmops.http import check_url, expand_headers, header_secrets, masking
+from llmops.backends.openai_shapes import read_completion, request_fields
+from llmops.backends.streamed_completion import StreamedCompletion
+from llmops.backends.whole_streams import whole
+from llmops.errors import BackendUnavailableError, ConfigError, InputError, MissingExtraError
+from llmops.http import Masking, check_url, expand_headers, header_secrets
 from llmops.http.client import SENDING
 from llmops.identity import content_hash
-from llmops.types import Completion, Request, Usage
+from llmops.token_usage.estimating import so_far
+from llmops.types import Completion, Request
 
 _OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_OFFLINE_MODE": "true"}
 _NEVER = (
@@ -33,14 +38,7 @@ _NEVER = (
     "timeout",
     "cache",
 )
-_KINDS = dict.fromkeys(("", "openai", "azure"), "openai_compatible")  # shapes that servers of anybody have
 _OWN_ID = "chatcmpl-"
-_COUNT_THEMSELVES = frozenset(
-    {"a2a", "aleph_alpha", "langflow", "langgraph", "nlp_cloud", "ollama", "ollama_chat", "petals", "predibase"}
-    | {"replicate", "sagemaker", "triton", "vllm"}
-)
-_AGENTS = ("bedrock/agentcore/", "bedrock/invoke/", "vertex_ai/agent_engine/", "azure_ai/agents/")
-"""Providers and models whose missing token counts litellm fills in from a tokenizer without saying so."""
 
 
 class LiteLLM:
@@ -76,7 +74,7 @@ class LiteLLM:
         shape = model.partition("/")[0] if "/" in model else ""
         self.api_base = check_url(api_base.strip(), what="api_base") if api_base else ""
         self.provider = "" if self.api_base else shape  # who runs a server at an address follows from the address
-        self.server_kind = _KINDS.get(shape, shape) if self.api_base else ""
+        self.server_kind = shape if self.api_base else ""
         self._api_key_env = api_key_env
         self._extra_headers = dict(headers or {})
         self._options = dict(options or {})
@@ -104,34 +102,24 @@ class LiteLLM:
     async def complete(self, request: Request) -> Completion:
         """The completion of `request`. Raises a `BackendError`, `ConfigError` without a key."""
         if self._streams:
-            return await self._last_of_stream(request)
+            return await whole(self.stream(request), self._where)
         library = await _library()
         arguments = self._arguments(request)
+        leaving = Leaving(arguments["model"])
         began = time.perf_counter()
-        with masking(lambda: self._secrets):
+        with Masking(lambda: self._secrets):
             try:
-                _mark_sent(True)
-                answer = await library.acompletion(**arguments)
+                answer = await library.acompletion(**arguments, **leaving.arguments)
             except Exception as error:
-                raise self._failure(error) from None
+                raise self._failure(error, leaving) from None
             data = answer.model_dump(exclude_none=True)
             latency = time.perf_counter() - began
             completion = read_completion(data, self._where, asked=arguments["model"], latency_s=latency)
         return replace(
             completion,
-            usage=_counted_by_server(completion.usage, arguments["model"]),
+            usage=counted_by_server(completion.usage, arguments["model"]),
             response_id=_server_id(completion.response_id),
         )
-
-    async def _last_of_stream(self, request: Request) -> Completion:
-        sending: Any = SENDING.get()
-        async with contextlib.aclosing(self.stream(request)) as parts:
-            async for part in parts:
-                if isinstance(part, Completion):
-                    return part
-                if sending is not None:
-                    sending.received(part)
-        raise BadResponseError(f"{self._where} streamed nothing")
 
     async def stream(self, request: Request) -> AsyncGenerator[str | Completion, None]:
         """Pieces of text as they come, then the whole. A stream left early closes its connection."""
@@ -142,10 +130,11 @@ class LiteLLM:
         first: float | None = None
         sending: Any = SENDING.get()
         record = StreamRecord()
-        with masking(lambda: self._secrets):
-            _mark_sent(True)
+        leaving = Leaving(arguments["model"])
+        with Masking(lambda: self._secrets):
             try:
-                async with contextlib.aclosing(record.follow(library.acompletion(**arguments))) as chunks:
+                asked = library.acompletion(**arguments, **leaving.arguments)
+                async with contextlib.aclosing(record.follow(asked)) as chunks:
                     async for chunk in chunks:
                         piece = built.add_chunk(chunk)
                         if piece is not None and first is None:
@@ -153,16 +142,16 @@ class LiteLLM:
                         if piece:
                             yield piece
             except Exception as error:
-                raise self._failure(error) from None
+                raise self._failure(error, leaving, has_begun=record.has_begun) from None
             finally:
-                if sending is not None and record.usage.certainty != "unknown":
-                    sending.counted(record.usage)  # however the stream ends
+                built.tell(sending, record.usage)
             if not record.is_whole:
                 raise BackendUnavailableError(f"{self._where}: the stream was cut before the answer ended")
             completion = built.completion(time.perf_counter() - began, first)
+        usage = counted_by_server(record.usage, arguments["model"])
         yield replace(
             completion,
-            usage=_counted_by_server(record.usage, arguments["model"]),
+            usage=so_far(usage, built.received) if usage.certainty == "estimated" else usage,
             response_id=_server_id(record.response_id or completion.response_id),
             service_tier=record.service_tier or completion.service_tier,
             reported_cost=record.cost,
@@ -199,10 +188,10 @@ class LiteLLM:
         self._secrets = (*((key,) if key else ()), *header_secrets(self._extra_headers))
         return found
 
-    def _failure(self, error: Exception) -> Exception:
-        made, reached = failure(error, self._where, key_env=self._api_key_env, secrets=self._secrets)
-        if not reached:
-            _mark_sent(False)
+    def _failure(self, error: Exception, leaving: Leaving, *, has_begun: bool = False) -> Exception:
+        known: dict[str, Any] = {"key_env": self._api_key_env, "secrets": self._secrets, "has_begun": has_begun}
+        made, reached = failure(error, self._where, **known, has_left=leaving.tells and leaving.has_left)
+        leaving.mark(reached)
         return made
 
 
@@ -223,20 +212,6 @@ def load() -> Any:
 async def _library() -> Any:
     """litellm, imported in a thread so that other calls go on meanwhile."""
     return load() if "litellm" in sys.modules else await asyncio.to_thread(load)
-
-
-def _mark_sent(sent: bool) -> None:
-    sending: Any = SENDING.get()
-    if sending is not None:
-        sending.sent = sent
-
-
-def _counted_by_server(usage: Usage, model: str) -> Usage:
-    """litellm writes 0 for what a server didn't count, and for some providers what its own tokenizer says."""
-    if not usage.total_tokens:
-        return Usage(requests=1)
-    guessed = model.partition("/")[0] in _COUNT_THEMSELVES or model.startswith(_AGENTS)
-    return replace(usage, certainty="estimated") if guessed else usage
 
 
 def _server_id(made: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from llmops.token_usage import read_usage, reported_cost, service_tier
+from llmops.token_usage import read_usage, reported_cost, service_tier, usage_in, written
 from llmops.types import Usage
 
 
@@ -23,7 +23,9 @@ class StreamRecord:
         self.response_id = ""
         self.service_tier = ""
         self.cost: int | None = None
+        self.has_begun = False
         self._events = 0
+        self._is_behind = False
         self._ended = False
         self._counts: dict[str, Any] = {}
         self._stream: Any = None
@@ -33,6 +35,7 @@ class StreamRecord:
         self._stream = await asked
         try:
             source = await self._stream.fetch_stream()  # what litellm's own first step does
+            self.has_begun = True
             self._listen(source)
             async for chunk in self._stream:
                 yield chunk.model_dump(exclude_none=True)
@@ -48,20 +51,26 @@ class StreamRecord:
 
     @property
     def usage(self) -> Usage:
-        """The server's last count, exact when its answer ended."""
+        """The server's last count, exact when its answer ended and nothing was written after it."""
         found = read_usage(self._counts) if self._events else self._kept_usage()
         if found is None:
             return Usage(requests=1)
-        is_certain = self._ended if self._events else bool(self._stream.received_finish_reason)
+        has_ended = self._ended if self._events else bool(self._stream.received_finish_reason)
+        is_certain = has_ended and not self._is_behind
         return found if is_certain or found.certainty != "exact" else replace(found, certainty="estimated")
 
     def _kept_usage(self) -> Usage | None:
-        chunks = getattr(self._stream, "chunks", None) or ()
-        counted = [usage for usage in (getattr(chunk, "usage", None) for chunk in chunks) if usage is not None]
-        counted = [usage for usage in counted if type(usage).__name__ == "Usage"]  # not the one that stands for none
+        chunks = list(getattr(self._stream, "chunks", None) or ())
+        counted = [
+            at
+            for at, chunk in enumerate(chunks)
+            if type(getattr(chunk, "usage", None)).__name__ == "Usage"  # not the one that stands for none
+        ]
         if not counted:
             return None
-        data = counted[-1].model_dump(exclude_none=True)
+        after = chunks[counted[-1] + 1 :]
+        self._is_behind = any(written(chunk.model_dump(exclude_none=True).get("choices")) for chunk in after)
+        data = chunks[counted[-1]].usage.model_dump(exclude_none=True)
         self.cost = reported_cost(data)
         self.service_tier = self.service_tier or service_tier({"usage": data})
         return read_usage(data)
@@ -87,6 +96,8 @@ class StreamRecord:
         elif kind == "message_delta" and isinstance(delta, Mapping):
             self._ended = self._ended or bool(delta.get("stop_reason"))
             self._note(event)
+        elif kind == "content_block_delta":
+            self._is_behind = True
         elif "choices" in event or "candidates" in event or "usageMetadata" in event:
             for choice in (*_listed(event.get("choices")), *_listed(event.get("candidates"))):
                 self._ended = self._ended or bool(choice.get("finish_reason") or choice.get("finishReason"))
@@ -97,8 +108,11 @@ class StreamRecord:
         found = said.get("id") or said.get("responseId")
         self.response_id = self.response_id or (found if isinstance(found, str) else "")
         self.service_tier = service_tier(said) or self.service_tier
-        counts = said.get("usage") or said.get("usageMetadata")
-        if isinstance(counts, Mapping):
+        counts = usage_in(said)
+        if not isinstance(counts, Mapping):
+            self._is_behind = self._is_behind or bool(written(said))
+        else:
+            self._is_behind = False
             beside = said.get("type") in ("message", "message_delta")  # Anthropic's later counts add to the first
             known = {name: count for name, count in counts.items() if count is not None}
             self._counts = {**self._counts, **known} if beside else known

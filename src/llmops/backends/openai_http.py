@@ -11,15 +11,13 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from llmops.backends.openai_shapes import (
-    StreamedCompletion,
-    parse_completion,
-    parse_json,
-    request_body,
-)
-from llmops.backends.server_events import EventParser
+from llmops.backends.json_bodies import parse_json
+from llmops.backends.openai_shapes import parse_completion, request_body
+from llmops.backends.server_events import EventParser, is_event_stream
+from llmops.backends.streamed_completion import StreamedCompletion
+from llmops.backends.whole_streams import whole
 from llmops.errors import BackendError, BadResponseError, ConfigError, InputError
-from llmops.http import HttpClient, check_url, expand_headers, header_secrets, masking, refused
+from llmops.http import HttpClient, Masking, check_url, expand_headers, header_secrets, refused
 from llmops.http.addresses import header_value
 from llmops.http.client import MAX_BODY_BYTES, SENDING, Answer, read
 from llmops.token_usage import read_usage
@@ -98,25 +96,15 @@ class OpenAIHttp:
     async def complete(self, request: Request) -> Completion:
         """The completion of `request`. Raises a `BackendError`, or `ConfigError` when the key isn't set."""
         if self._streams:
-            return await self._last_of_stream(request)
+            return await whole(self.stream(request), self._chat_url)
         body = request_body(request, self.model, stream=False)
         began = time.perf_counter()
-        with masking(lambda: self._secrets):
+        with Masking(lambda: self._secrets):
             answer = await self._client.send("POST", self._chat_url, body)
             if answer.status != 200:
                 raise self._refused(answer.status, answer.headers, answer.body, self._chat_url)
             latency = time.perf_counter() - began
             return parse_completion(answer.body, self._chat_url, asked=request.model or self.model, latency_s=latency)
-
-    async def _last_of_stream(self, request: Request) -> Completion:
-        sending: Any = SENDING.get()
-        async with contextlib.aclosing(self.stream(request)) as parts:
-            async for part in parts:
-                if isinstance(part, Completion):
-                    return part
-                if sending is not None:
-                    sending.received(part)
-        raise BadResponseError(f"{self._chat_url} streamed nothing")
 
     async def stream(self, request: Request) -> AsyncGenerator[str | Completion, None]:
         """Pieces of text as they come, then the whole as a `Completion`, with `first_token_s` measured.
@@ -128,13 +116,14 @@ class OpenAIHttp:
         asked = request.model or self.model
         began = time.perf_counter()
         sending: Any = SENDING.get()
-        with masking(lambda: self._secrets):
+        with Masking(lambda: self._secrets):
             async with self._client.open("POST", self._chat_url, body) as response:
                 if response.status != 200:
                     said = await read(response, self._chat_url)
                     raise self._refused(response.status, response.headers, said, self._chat_url)
-                if response.content_type == "application/json":
-                    whole = await read(response, self._chat_url)
+                begun = b"" if response.content_type == "text/event-stream" else await response.content.readany()
+                if response.content_type == "application/json" or (begun and not is_event_stream(begun)):
+                    whole = begun + await read(response, self._chat_url)
                     latency = time.perf_counter() - began
                     completion = parse_completion(whole, self._chat_url, asked=asked, latency_s=latency)
                     yield completion.text
@@ -143,15 +132,14 @@ class OpenAIHttp:
                 built = StreamedCompletion(self._chat_url, asked)
                 first: float | None = None
                 try:
-                    async with contextlib.aclosing(_pieces(response, built)) as pieces:
+                    async with contextlib.aclosing(_pieces(response, built, begun)) as pieces:
                         async for piece in pieces:
                             if first is None:
                                 first = time.perf_counter() - began
                             if piece:
                                 yield piece
                 finally:
-                    if sending is not None and built.usage.certainty != "unknown":
-                        sending.counted(built.usage)  # however the stream ends
+                    built.tell(sending, built.usage)
                 completion = built.completion(time.perf_counter() - began, first)
                 await _drain(response)
                 yield completion
@@ -164,7 +152,7 @@ class OpenAIHttp:
         if not chosen:
             raise InputError("no model is named", hint="give the backend a model: …")
         vectors: list[list[float]] = []
-        with masking(lambda: self._secrets):
+        with Masking(lambda: self._secrets):
             for start in range(0, len(texts), EMBEDDING_BATCH):
                 batch = list(texts[start : start + EMBEDDING_BATCH])
                 body = json.dumps({"model": chosen, "input": batch, "encoding_format": "float"}).encode()
@@ -182,7 +170,7 @@ class OpenAIHttp:
         """One request with this backend's key and headers to a path such as `/models`, and its answer as it came."""
         from yarl import URL
 
-        with masking(lambda: self._secrets):
+        with Masking(lambda: self._secrets):
             return await self._client.send(method, URL(_endpoint(self.base_url, path)), body)
 
     async def aclose(self) -> None:
@@ -238,11 +226,12 @@ def _endpoint(base_url: str, path: str) -> str:
     return urlunsplit(parts._replace(path=parts.path + path))
 
 
-async def _pieces(response: ClientResponse, built: StreamedCompletion) -> AsyncGenerator[str, None]:
-    """Pieces until `[DONE]` or the end, "" for the parts of tool calls."""
+async def _pieces(response: ClientResponse, built: StreamedCompletion, begun: bytes) -> AsyncGenerator[str, None]:
+    """Pieces until `[DONE]` or the end, "" for the parts of tool calls. `begun` was read already."""
     parser = EventParser()
     size = 0
-    while not built.done and (chunk := await _more(response, built)):
+    while not built.done and (chunk := begun or await _more(response, built)):
+        begun = b""
         size += len(chunk)
         if size > MAX_BODY_BYTES:
             raise BadResponseError(f"{response.url} streamed more than {MAX_BODY_BYTES // 1_048_576} MB")

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+_BEGINNING = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
+
+
+def is_event_stream(beginning: bytes) -> bool:
+    """True when a body that begins like this is one, whatever its Content-Type says."""
+    return _BEGINNING.match(beginning) is not None
+
 
 class EventParser:
     """Feed it bytes; it gives back the data of each event that is whole.

@@ -10,8 +10,10 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from llmops.backends.openai_shapes import content_text, parse_json, whole_text
+from llmops.backends.json_bodies import parse_json
+from llmops.backends.openai_shapes import content_text, whole_text
 from llmops.backends.server_events import EventParser
+from llmops.backends.whole_streams import whole
 from llmops.errors import (
     BackendError,
     BackendUnavailableError,
@@ -20,9 +22,9 @@ from llmops.errors import (
     InputError,
     RequestRejectedError,
 )
-from llmops.http import HttpClient, check_url, expand_headers, header_secrets, masking, refused
+from llmops.http import HttpClient, Masking, check_url, expand_headers, header_secrets, refused
 from llmops.http.addresses import header_value
-from llmops.http.client import MAX_BODY_BYTES, SENDING, read
+from llmops.http.client import MAX_BODY_BYTES, read
 from llmops.http.failures import server_message
 from llmops.token_usage.estimating import estimated_usage
 from llmops.types import Completion, Request
@@ -93,25 +95,15 @@ class Triton:
     async def complete(self, request: Request) -> Completion:
         """The completion, its usage estimated. Raises a `BackendError`, or `ConfigError` when the key isn't set."""
         if self._streams:
-            return await self._last_of_stream(request)
+            return await whole(self.stream(request), self.base_url)
         url, body, prompt = self._asked(request, "generate")
         began = time.perf_counter()
-        with masking(lambda: self._secrets):
+        with Masking(lambda: self._secrets):
             answer = await self._client.send("POST", url, body)
             if answer.status != 200:
                 raise self._refused(answer.status, answer.headers, answer.body, url)
             text = _text_output(parse_json(answer.body, url), url)
         return self._completion(request, prompt, text, time.perf_counter() - began, None)
-
-    async def _last_of_stream(self, request: Request) -> Completion:
-        sending: Any = SENDING.get()
-        async with contextlib.aclosing(self.stream(request)) as parts:
-            async for part in parts:
-                if isinstance(part, Completion):
-                    return part
-                if sending is not None:
-                    sending.received(part)
-        raise BadResponseError(f"{self.base_url} streamed nothing")
 
     async def stream(self, request: Request) -> AsyncGenerator[str | Completion, None]:
         """Pieces of text, then the whole. A stream left early closes its connection.
@@ -122,7 +114,7 @@ class Triton:
         pieces: list[str] = []
         began = time.perf_counter()
         first: float | None = None
-        with masking(lambda: self._secrets):
+        with Masking(lambda: self._secrets):
             async with self._client.open("POST", url, body) as response:
                 if response.status != 200:
                     raise self._refused(response.status, response.headers, await read(response, url), url)

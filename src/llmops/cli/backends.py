@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmops.cli.terminal import AsJson, out, print_json, say
-from llmops.errors import EXIT_BACKEND_FAILED, InputError
+from llmops.errors import EXIT_BACKEND_FAILED, InputError, LlmopsError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,11 +59,25 @@ def _print_rows(rows: Sequence[Sequence[str]]) -> None:
         console.print(line.rstrip(), markup=False, soft_wrap=True)
 
 
+def _complete(incomplete: str) -> list[str]:
+    """Names of backends for the shell's completion."""
+    from llmops.config import load_config
+
+    try:
+        return [name for name in load_config().backends if name.startswith(incomplete)]
+    except (LlmopsError, OSError):
+        return []
+
+
 @app.command()
 def check(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Names from llmops.yaml, or addresses. Default: all that are named.", metavar="NAME"),
+        typer.Argument(
+            help="Names from llmops.yaml, or addresses. Default: all that are named.",
+            metavar="NAME",
+            autocompletion=_complete,
+        ),
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 30.0,
     as_json: AsJson = False,

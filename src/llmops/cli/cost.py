@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmops.cli import cost_changes, cost_files, cost_limits
+from llmops.cli import cost_calls, cost_changes, cost_files, cost_limits
 from llmops.cli.cost_files import plain
+from llmops.cli.cost_options import By, Since, Store, Until, Where, say_widened
 from llmops.cli.reports import write_atomically
 from llmops.cli.terminal import AsJson, out, print_json, say
 from llmops.errors import InputError
@@ -21,23 +22,6 @@ app = typer.Typer(no_args_is_help=True, help="What calls to models cost: reports
 
 BY_SUFFIX = {".html": "html", ".htm": "html", ".md": "markdown", ".json": "json", ".csv": "csv", ".txt": "terminal"}
 PARQUET = ".parquet"
-
-By = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--by", metavar="FIELD",
-        help="prompt, version, model, team, feature, user, day, hour, month, purpose, backend, provider, run, suite, "
-        "variant, outcome, source or tag:NAME. Repeatable, or a list with commas.",
-    ),
-]  # fmt: skip
-Since = Annotated[str | None, typer.Option(help="An age (24h, 7d) or a date (2026-11-01), in UTC.", metavar="TIME")]
-Until = Annotated[str | None, typer.Option(help="The same; a date's whole day counts.", metavar="TIME")]
-Where = Annotated[
-    list[str] | None, typer.Option("--where", help="Only such calls: team=search. Repeatable.", metavar="FIELD=VALUE")
-]
-Store = Annotated[
-    str, typer.Option(help="Where calls are kept: a SQLite file or a PostgreSQL URL.", metavar="PATH|URL")
-]
 
 
 @app.command()
@@ -57,7 +41,16 @@ def report(
         list[Path] | None,
         typer.Option("--output", "-o", help="Write a file: .html, .csv, .json, .parquet or .md.", metavar="FILE"),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many lines.", min=1, metavar="N")] = 30,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            "-n",
+            help="At most this many lines, in files and JSON too; without it, 30 are printed.",
+            min=1,
+            metavar="N",
+        ),
+    ] = None,
     store: Store = "",
     as_json: AsJson = False,
 ) -> None:
@@ -72,18 +65,24 @@ def report(
         raise InputError("--run names no run", hint="an id, the start of one, or latest")
     rules = accepted or ()
     made = costs.report(by or ("model",), since, until, where or (), run=run or "", accepted=rules, store=store or None)
+    say_widened(since, until)
+    shorter, hidden = _first_lines(made, limit) if output or as_json else (made, "")
     for path in output or ():
-        _write(path, made)
+        _write(path, shorter)
     if as_json:
         from llmops.reports.cost_rows import cost_data
 
-        print_json(plain(cost_data(made)))
-    elif not made.total.requests:
+        print_json(plain(cost_data(shorter)))
+    if hidden:
+        say(f"{hidden}: left out by -n {limit}")
+    if as_json:
+        return
+    if not made.total.requests:
         _say_none(bool(since or until or where or run))
     elif not output:
-        from llmops.reports.cost_terminal import print_cost
+        from llmops.reports.cost_terminal import MOST_LINES, print_cost
 
-        print_cost(made, out(), limit)
+        print_cost(made, out(), limit or MOST_LINES)
 
 
 @app.command()
@@ -92,7 +91,12 @@ def top(
     since: Since = "7d",
     until: Until = None,
     where: Where = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many.", min=1, metavar="N")] = 10,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", "-n", help="At most this many, in JSON too; without it, 10 are printed.", min=1, metavar="N"
+        ),
+    ] = None,
     store: Store = "",
     as_json: AsJson = False,
 ) -> None:
@@ -107,6 +111,7 @@ def top(
     lost = pruned_in(fields, since, until, where or (), store=store or None)
     if lost.requests:
         say(pruned_words(lost))
+    say_widened(since, until)
     if as_json:
         print_json({"by": fields, "spenders": [_spender(one, fields) for one in spenders[:limit]]})
     elif not spenders:
@@ -114,9 +119,10 @@ def top(
     else:
         from llmops.reports.cost_terminal import print_spenders
 
-        print_spenders(spenders[:limit], fields, out(), compared=bool(since))
-        if len(spenders) > limit:
-            say(f"{len(spenders) - limit:,} more: -n {len(spenders)} shows all")
+        most = limit or 10
+        print_spenders(spenders[:most], fields, out(), compared=bool(since))
+        if len(spenders) > most:
+            say(f"{len(spenders) - most:,} more: -n {len(spenders)} shows all")
 
 
 @app.command()
@@ -130,7 +136,12 @@ def prices(
     at: Annotated[
         str | None, typer.Option(help="Prices in force on this day; without it, now.", metavar="DATE")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="At most this many.", min=1, metavar="N")] = 30,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", "-n", help="At most this many, in JSON too; without it, 30 are printed.", min=1, metavar="N"
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Prices in dollars per million tokens: whose they are, and since when."""
@@ -138,7 +149,7 @@ def prices(
 
     found = costs.prices(search, model=model, at=at)
     if as_json:
-        print_json({"prices": [entry.as_dict() for entry in found]})
+        print_json({"prices": [entry.as_dict() for entry in found[:limit]]})
         return
     if not found:
         say(
@@ -147,9 +158,22 @@ def prices(
             else "no prices: pip install 'llmops[prices]', or prices: in llmops.yaml"
         )
         return
-    _print_prices(found[:limit])
-    if len(found) > limit:
-        say(f"{len(found) - limit:,} more: -n {len(found)} shows all, a longer SEARCH fewer")
+    most = limit or 30
+    _print_prices(found[:most])
+    if len(found) > most:
+        say(f"{len(found) - most:,} more: -n {len(found)} shows all, a longer SEARCH fewer")
+
+
+def _first_lines(made: CostReport, limit: int | None) -> tuple[CostReport, str]:
+    """A report of at most so many lines, and what is left out of it."""
+    from dataclasses import replace
+
+    from llmops.reports.cost_words import shown_first
+
+    if limit is None:
+        return made, ""
+    lines, hidden = shown_first(made, limit)
+    return replace(made, lines=lines), hidden
 
 
 def _say_none(chosen: bool) -> None:
@@ -212,6 +236,7 @@ def _write(path: Path, made: CostReport) -> None:
     say(f"wrote {path}")
 
 
+cost_calls.add_to(app)
 cost_changes.add_to(app)
 cost_files.add_to(app)
 cost_limits.add_to(app)

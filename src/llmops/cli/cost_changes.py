@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmops.cli.cost_options import Store, complete_conditions, complete_fields, say_widened
 from llmops.cli.terminal import AsJson, confirm, out, print_json, say
 from llmops.errors import EXIT_INTERRUPTED, InputError
 
 if TYPE_CHECKING:
+    from llmops.costs.pruning import Pruning
     from llmops.costs.repricing import Repricing, WhatIf
-
-Store = Annotated[
-    str, typer.Option(help="Where calls are kept: a SQLite file or a PostgreSQL URL.", metavar="PATH|URL")
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,12 +32,18 @@ def reprice(
         ),
     ] = None,
     by: Annotated[
-        list[str] | None, typer.Option(help="With --what-if: what to tell apart by.", metavar="FIELD")
+        list[str] | None,
+        typer.Option(help="With --what-if: what to tell apart by.", metavar="FIELD", autocompletion=complete_fields),
     ] = None,
     since: Annotated[str | None, typer.Option(help="Only calls since then: 7d, 2026-11-01.", metavar="TIME")] = None,
     until: Annotated[str | None, typer.Option(help="Only calls until then.", metavar="TIME")] = None,
     where: Annotated[
-        list[str] | None, typer.Option(help="With --what-if: only such calls, team=search.", metavar="FIELD=VALUE")
+        list[str] | None,
+        typer.Option(
+            help="With --what-if: only such calls, team=search.",
+            metavar="FIELD=VALUE",
+            autocompletion=complete_conditions,
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
@@ -53,12 +57,14 @@ def reprice(
     if what_if is not None:
         if as_of is not None:
             raise InputError("--what-if takes the prices of each call's own day", hint="drop --as-of")
+        say_widened(since, until)
         made = costs.what_if(what_if, by or ("model",), since, until, where or (), store=store or None)
         print_json(_what_if_data(made)) if as_json else _print_what_if(made)
         return
     for flag, given in (("--by", by), ("--where", where)):
         if given:
             raise InputError(f"{flag} goes with --what-if", hint="repricing takes all calls of a window")
+    say_widened(since, until)
     if not dry_run and not yes:
         confirm("Compute stored costs anew and write them?", "repricing")
     try:
@@ -153,22 +159,40 @@ def prune(
     text_days: Annotated[
         int | None, typer.Option(help="Forget texts of calls older than this; the calls stay.", min=1, metavar="N")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much would go.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     store: Store = "",
     as_json: AsJson = False,
 ) -> None:
-    """Forget old calls, or only their texts; without a number of days, as the project's `calls:` settings say."""
+    """Forget old calls, or only their texts, and give their space back.
+
+    Without a number of days, as the project's `calls:` settings say. With calls go windows of budgets that are over.
+    """
     from llmops.costs.pruning import keeping
     from llmops.costs.pruning import prune as forget
 
     kept = keeping(days, text_days)
-    if not yes:
+    if not dry_run and not yes:
         confirm(f"Forget {kept}?", f"forgetting {kept}")
-    rows, texts = forget(kept, store=store or None)
+    done = forget(kept, store=store or None, dry_run=dry_run)
     if as_json:
-        print_json({"calls": rows, "texts": texts})
+        counts = {"calls": done.calls, "texts": done.texts, "budget_windows": done.windows}
+        print_json({"written": not dry_run, **counts, "freed_bytes": done.freed, "empty_bytes": done.empty})
         return
+    verb = "would forget" if dry_run else "forgot"
     if kept.days:
-        say(f"forgot {rows:,} calls; what they cost by the hour stays in reports")
+        say(f"{verb} {done.calls:,} calls; what they cost by the hour stays in reports")
+        if done.windows:
+            say(f"{verb} {done.windows:,} windows of budgets that are over")
     if kept.text_days:
-        say(f"forgot the texts of {texts:,} calls")
+        say(f"{verb} the texts of {done.texts:,} calls")
+    _say_space(done, dry_run=dry_run)
+
+
+def _say_space(done: Pruning, *, dry_run: bool) -> None:
+    from llmops.cli.db import megabytes
+
+    if done.freed:
+        say(f"gave {megabytes(done.freed)} back to the disk")
+    elif done.empty and not dry_run:
+        say(f"{megabytes(done.empty)} of the file are empty; llmops db compact gives them back")

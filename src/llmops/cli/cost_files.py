@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llmops.cli.cost_options import Since, Store, Until, Where, complete_fields, say_widened
 from llmops.cli.terminal import AsJson, out, print_json, say
 from llmops.errors import EXIT_GATE_FAILED, InputError
 
 if TYPE_CHECKING:
     from llmops.reports.cost_reconciled import Reconciled
 
-Store = Annotated[
-    str, typer.Option(help="Where calls are kept: a SQLite file or a PostgreSQL URL.", metavar="PATH|URL")
-]
-Where = Annotated[
-    list[str] | None, typer.Option("--where", help="Only such calls: team=search. Repeatable.", metavar="FIELD=VALUE")
-]
 _BY_SUFFIX = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet", ".prom": "prometheus"}
 
 
@@ -35,18 +30,22 @@ def export(
         str,
         typer.Option(help="focus, prometheus, jsonl, csv or parquet; without it, by the file's end.", metavar="FORMAT"),
     ] = "",
-    since: Annotated[str | None, typer.Option(help="An age (24h, 7d) or a date, in UTC.", metavar="TIME")] = None,
-    until: Annotated[str | None, typer.Option(help="The same; a date's whole day counts.", metavar="TIME")] = None,
+    since: Since = None,
+    until: Until = None,
     where: Where = None,
     by: Annotated[
-        list[str] | None, typer.Option(help="Tags of FOCUS rows, labels of Prometheus.", metavar="FIELD")
+        list[str] | None,
+        typer.Option(help="Tags of FOCUS rows, labels of Prometheus.", metavar="FIELD", autocompletion=complete_fields),
     ] = None,
     unit: Annotated[str, typer.Option(help="A FOCUS row is one hour or day.", metavar="hour|day")] = "day",
     account: Annotated[str, typer.Option(help="FOCUS: the billing account.", metavar="ID")] = "default",
     organisation: Annotated[
         str, typer.Option(help="FOCUS: who provides self-hosted models.", metavar="NAME")
     ] = "Self-hosted",
-    sub_account: Annotated[str, typer.Option(help="FOCUS: the field that is a sub-account.", metavar="FIELD")] = "team",
+    sub_account: Annotated[
+        str,
+        typer.Option(help="FOCUS: the field that is a sub-account.", metavar="FIELD", autocompletion=complete_fields),
+    ] = "team",
     store: Store = "",
     as_json: AsJson = False,
 ) -> None:
@@ -63,6 +62,7 @@ def export(
     done = costs.export(
         chosen, output, since, until, where or (), by=by or (), unit=unit, account=who, store=store or None
     )
+    say_widened(since, until)
     if as_json:
         print_json({"path": str(done.path), "format": chosen, "rows": done.rows, "unpriced_left_out": done.unpriced,
                     "pruned_left_out": done.pruned.requests})  # fmt: skip
@@ -112,7 +112,7 @@ def plain(value: object) -> dict[str, object]:
     """A value for `print_json`: money as numbers."""
     import json
 
-    from llmops.reports.cost_rows import plain as number
+    from llmops.reports.cost_tables import plain as number
 
     made: dict[str, object] = json.loads(json.dumps(value, default=number))
     return made
@@ -132,7 +132,7 @@ def _print(made: Reconciled) -> None:
     line(console, f"ours {made.amount(made.ours)}, theirs {made.amount(made.theirs)}{unit}: {gap}", style="bold")
     console.print()
     heads, rows = made.table()
-    print_table(console, heads, rows, left=2)
+    print_table(console, heads, rows, left=2, spare=("%",))
     if made.skipped:
         console.print()
         line(console, f"! {plural(made.skipped, 'row')} of the file without a date or an amount: left out")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmops.cli.cost_options import Store
 from llmops.cli.terminal import AsJson, out, print_json, say
 
 if TYPE_CHECKING:
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
     from llmops.costs.budget_windows import BudgetWindow
     from llmops.costs.server_costs import ServerCost
     from llmops.usage.self_hosting import ServerRates, WindowCost
-
-Store = Annotated[
-    str, typer.Option(help="Where calls are kept: a SQLite file or a PostgreSQL URL.", metavar="PATH|URL")
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,13 +25,17 @@ def add_to(app: typer.Typer) -> None:
 
 def budgets(
     past: Annotated[bool, typer.Option("--past", help="Also windows that are over.")] = False,
+    empty: Annotated[bool, typer.Option("--all", help="Also windows in which nothing is spent or set aside.")] = False,
     store: Store = "",
     as_json: AsJson = False,
 ) -> None:
-    """Every budget's window: limit, spent, set aside for calls in flight, and left."""
+    """Every budget's window: limit, spent, set aside for calls in flight, left, and when it begins anew."""
+    import time
+
     from llmops import costs
 
-    found = costs.budgets(store or None, past=past)
+    now = time.time()
+    found = costs.budgets(store or None, past=past, empty=empty, now=now)
     if as_json:
         print_json({"budgets": [_budget_data(one) for one in found]})
         return
@@ -43,26 +44,33 @@ def budgets(
         return
     from llmops.reports.cost_terminal import print_table
 
-    rows = [_budget_row(one) for one in found]
-    heads = ["budget", "window", "limit", "spent", "reserved", "left", ""]
-    print_table(out(), heads, rows, left=2, spare=("limit", "reserved"))
+    rows = [_budget_row(one, now) for one in found]
+    heads = ["budget", "window", "limit", "spent", "reserved", "left", "resets in", ""]
+    print_table(out(), heads, rows, left=2, spare=("reserved", "left", "budget", "resets in"))
 
 
-def _budget_row(one: BudgetWindow) -> list[str]:
+def _budget_row(one: BudgetWindow, now: float) -> list[str]:
     used = one.spent + one.reserved
     full = used / one.limit if one.limit else 1.0
     state = "ended" if not one.current else "" if not one.rule else "full" if full >= 1 else f"{full:.0%} used"
     state += "" if one.is_hard else ", warns"
     figures = [_amount(one, value) for value in (one.limit, one.spent, one.reserved, one.left)]
-    return [one.rule or "(no rule any more)", _readable(one.window) or "nothing counted yet", *figures, state]
+    rest = "–" if one.ends_at is None or one.ends_at <= now else _time_left(one.ends_at - now)
+    return [one.rule or "(no rule any more)", _readable(one.window) or "nothing counted yet", *figures, rest, state]
+
+
+def _time_left(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours / 24:.0f} days" if hours >= 48 else _hours(hours)
 
 
 def _readable(window: str) -> str:
-    """`team=search · 2026-12-01` for `nanodollars/day/team=search/2026-12-01`; `no team` for calls that have none."""
-    from urllib.parse import unquote
+    """`team=search · 2026-12-01` for `nanodollars/day/team=search/2026-12-01`; `(none)` for calls that have no team."""
+    from llmops.usage.budget_scopes import scope_of, whose
 
-    parts = [f"no {part[:-1]}" if part.endswith("=") else part for part in window.split("/")[2:]]
-    return " · ".join(map(unquote, parts)) or ("all calls" if window else "")
+    scope = scope_of(window)
+    parts = [*(f"{name}={value}" for name, value in whose(window).items()), scope.stamp if scope else ""]
+    return " · ".join(part for part in parts if part) or ("all calls" if window else "")
 
 
 def _budget_data(one: BudgetWindow) -> dict[str, Any]:
@@ -73,6 +81,7 @@ def _budget_data(one: BudgetWindow) -> dict[str, Any]:
     told = {f"{name}_{unit}": value / 1e9 if is_money else value for name, value in amounts.items()}
     return {
         "window": one.window, "rule": one.rule, "unit": unit, **told, "is_hard": one.is_hard, "current": one.current,
+        "ends_at": None if one.ends_at is None else _iso(one.ends_at),
     }  # fmt: skip
 
 

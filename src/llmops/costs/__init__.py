@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmops.costs.budget_windows import budgets
+    from llmops.costs.calling import call, calls
     from llmops.costs.exporting import export
     from llmops.costs.pricing import prices
     from llmops.costs.reconciling import reconcile
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "budgets": "budget_windows",
+    "call": "calling",
+    "calls": "calling",
     "export": "exporting",
     "prices": "pricing",
     "reconcile": "reconciling",
@@ -25,7 +28,9 @@ _PUBLIC = {
     "top": "reporting",
     "what_if": "repricing",
 }
-__all__ = ["budgets", "export", "prices", "reconcile", "report", "reprice", "servers", "top", "what_if"]
+__all__ = [
+    "budgets", "call", "calls", "export", "prices", "reconcile", "report", "reprice", "servers", "top", "what_if",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmops.costs.opening import open_calls
+from llmops.usage.budget_scopes import is_over, same_rules, scope_of
 
 if TYPE_CHECKING:
     from llmops.store.call_budgets import Window
     from llmops.types import BudgetUnit
     from llmops.usage.budget_rules import BudgetRule
-
-_STAMPS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,7 @@ class BudgetWindow:
     """One window of a budget: what is spent and set aside of its limit, in nano-dollars, tokens or requests.
 
     `rule` is the rule as it reads today, empty when the project has none for this window any more. `is_hard` is false
-    for one that only warns.
+    for one that only warns. `ends_at` is when counting begins anew, as a Unix time; None for runs and `total`.
     """
 
     window: str
@@ -34,6 +32,7 @@ class BudgetWindow:
     rule: str = ""
     is_hard: bool = True
     current: bool = True
+    ends_at: float | None = None
 
     @property
     def left(self) -> int:
@@ -41,11 +40,13 @@ class BudgetWindow:
         return self.limit - self.spent - self.reserved
 
 
-def budgets(store: str | Path | None = None, *, past: bool = False, now: float | None = None) -> list[BudgetWindow]:
-    """Windows that are open now, fullest first, then rules that nothing was counted against yet.
+def budgets(
+    store: str | Path | None = None, *, past: bool = False, empty: bool = False, now: float | None = None
+) -> list[BudgetWindow]:
+    """Windows that are open now, fullest first, then rules that nothing is counted against.
 
-    `past` adds windows that are over, and those that no rule of the project limits any more. Windows of runs count as
-    open for an hour after their last call.
+    `past` adds windows that are over, and those that no rule of the project limits any more; `empty` those in which
+    nothing is spent or set aside. Windows of runs count as open for an hour after their last call.
     """
     from llmops.config import load_config
     from llmops.usage.budget_rules import parse_budgets
@@ -55,7 +56,7 @@ def budgets(store: str | Path | None = None, *, past: bool = False, now: float |
     rules = parse_budgets(list(config.budgets), lambda path: config.where_of("budgets", *path))
     with open_calls(store) as calls:
         saved = calls.ledger()
-    found = [_window(window, rules, now) for window in saved]
+    found = [_window(window, rules, now) for window in saved if empty or window.spent or window.reserved]
     found.sort(key=lambda window: (not window.current, -_share(window), window.window))
     counted = {window.rule for window in found if window.current}
     unused = [
@@ -68,8 +69,7 @@ def budgets(store: str | Path | None = None, *, past: bool = False, now: float |
 
 def _window(window: Window, rules: tuple[BudgetRule, ...], now: float) -> BudgetWindow:
     """The saved window with the rule that counts in it: the hard one with the lowest limit."""
-    parts = window.window.split("/")
-    fitting = [rule for rule in rules if rule.unit == window.unit and _fits(rule, parts)]
+    fitting = [rule for rule in rules if same_rules(rule.scope, window.window)]
     rule = min(fitting, key=lambda rule: (not rule.is_hard, rule.limit), default=None)
     return BudgetWindow(
         window=window.window,
@@ -79,31 +79,20 @@ def _window(window: Window, rules: tuple[BudgetRule, ...], now: float) -> Budget
         reserved=window.reserved,
         rule=str(rule) if rule else "",
         is_hard=rule.is_hard if rule else True,
-        current=_is_open(window, parts, now),
+        current=_is_open(window, now),
+        ends_at=_ends(window),
     )
 
 
-def _fits(rule: BudgetRule, parts: list[str]) -> bool:
-    """Whether a window `unit/period/name=value/…/stamp` is one of this rule's."""
-    if parts[:2] != [rule.unit, rule.per]:
-        return False
-    values = dict(part.split("=", 1) for part in parts[2:] if "=" in part)
-    names = {*rule.by, *(name for name, _ in rule.only), *(("run",) if rule.per == "run" else ())}
-    if set(values) != names:
-        return False
-    from urllib.parse import unquote
-
-    return all(
-        unquote(values[name]) in ((*allowed, ",".join(sorted(allowed))) if name in rule.by else (",".join(allowed),))
-        for name, allowed in rule.only
-    )
+def _is_open(window: Window, now: float) -> bool:
+    if window.window.startswith(f"{window.unit}/run/"):
+        return now - window.touched_at < 3600
+    return not is_over(window.window, now)
 
 
-def _is_open(window: Window, parts: list[str], now: float) -> bool:
-    period = parts[1] if len(parts) > 1 else ""
-    if period in _STAMPS:
-        return parts[-1] == datetime.fromtimestamp(now, UTC).strftime(_STAMPS[period])
-    return period == "total" or now - window.touched_at < 3600
+def _ends(window: Window) -> float | None:
+    scope = scope_of(window.window)
+    return None if scope is None else scope.span()[1]
 
 
 def _share(window: BudgetWindow) -> float:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmops.costs.moments import Moment
 from llmops.costs.opening import open_calls
 from llmops.costs.pruned import NOTHING_PRUNED, Pruned, pruned_of
-from llmops.costs.selecting import Moment, Selection, check_name, select
+from llmops.costs.selecting import Selection, check_name, select
 from llmops.costs.whole_files import WholeFile, check_place
 from llmops.errors import InputError, did_you_mean
 from llmops.reports.cost_focus import FocusAccount
+from llmops.usage.conditions import Where
 
 if TYPE_CHECKING:
     from llmops.store.call_queries import Calls
@@ -41,7 +43,7 @@ def export(
     path: str | Path,
     since: Moment = None,
     until: Moment = None,
-    where: Mapping[str, str] | Iterable[str] = (),
+    where: Where = (),
     *,
     by: str | Sequence[str] = (),
     unit: str = "day",
@@ -76,11 +78,11 @@ def export(
 
 
 def _focus(calls: Calls, chosen: Selection, unit: str, account: FocusAccount, part: Path, suffix: str) -> Exported:
-    from llmops.reports.cost_focus import COLUMNS, focus_rows
+    from llmops.reports.cost_focus import COLUMNS, PRICED_BY, focus_rows
 
     tags = chosen.by or FOCUS_TAGS
     sub = (account.sub_account,) if account.sub_account else ()
-    by = tuple(dict.fromkeys((unit, "provider", "model", "certainty", "source", *sub, *tags)))
+    by = tuple(dict.fromkeys((unit, *PRICED_BY, *sub, *tags)))
     pruned = pruned_of(calls, replace(chosen, by=by))
     totals = calls.totals(by=by, since=chosen.since, until=chosen.until, where=chosen.where)
     ordered = sorted(totals, key=lambda one: tuple(str(one.key[name] or "") for name in by))

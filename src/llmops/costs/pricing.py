@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from llmops.costs.moments import Moment, instant
 from llmops.costs.opening import open_prices
-from llmops.costs.selecting import Moment, instant
 from llmops.errors import NotFoundError
 
 if TYPE_CHECKING:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmops.costs.moments import Moment
 from llmops.costs.opening import open_calls
-from llmops.costs.selecting import Moment, Selection, select
+from llmops.costs.selecting import Selection, select
 from llmops.reports.cost_lines import NOTHING_PRUNED, Pruned
+from llmops.usage.conditions import Condition, Where
 
 if TYPE_CHECKING:
     from llmops.store.call_queries import Calls, Totals
@@ -45,7 +47,7 @@ def missing(before: Sums, left: Sums) -> Pruned:
     return Pruned(requests, max(cost, 0)) if requests > 0 else NOTHING_PRUNED
 
 
-def _others(chosen: Selection) -> dict[str, str]:
+def _others(chosen: Selection) -> dict[str, Condition]:
     return {name: value for name, value in chosen.where.items() if name != "user"}
 
 
@@ -53,7 +55,7 @@ def pruned_in(
     by: str | Sequence[str] = (),
     since: Moment = None,
     until: Moment = None,
-    where: Mapping[str, str] | Iterable[str] = (),
+    where: Where = (),
     *,
     store: str | Path | None = None,
 ) -> Pruned:

@@ -32,13 +32,35 @@ def keeping(days: int | None = None, text_days: int | None = None) -> Keeping:
     return Keeping(settings.days, settings.text_days)
 
 
-def prune(kept: Keeping, *, store: str | Path | None = None, now: float | None = None) -> tuple[int, int]:
-    """Delete older calls and texts: how many of each. What calls cost by the hour stays in reports."""
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """How many calls, texts and windows of budgets were deleted, or would be.
+
+    `freed` bytes were given back to the disk, `empty` ones are left in the file for what is written next; both are
+    None on a server, which sees to it by itself.
+    """
+
+    calls: int
+    texts: int
+    windows: int
+    freed: int | None = None
+    empty: int | None = None
+
+
+def prune(
+    kept: Keeping, *, store: str | Path | None = None, now: float | None = None, dry_run: bool = False
+) -> Pruning:
+    """Delete older calls and texts, and windows of budgets that ended as long ago, and give their space back.
+
+    What calls cost by the hour stays in reports. With `dry_run` it only counts.
+    """
     now = time.time() if now is None else now
     with open_calls(store) as calls:
-        texts = calls.prune_text(now - 86400 * kept.text_days) if kept.text_days else 0
-        rows = calls.prune(now - 86400 * kept.days) if kept.days else 0
-    return rows, texts
+        texts = calls.prune_text(now - 86400 * kept.text_days, dry_run=dry_run) if kept.text_days else 0
+        rows = calls.prune(now - 86400 * kept.days, dry_run=dry_run) if kept.days else 0
+        windows = calls.prune_windows(now - 86400 * kept.days, dry_run=dry_run) if kept.days else 0
+        space = calls.space() if dry_run else calls.give_back()
+    return Pruning(rows, texts, windows, space.freed, space.empty)
 
 
 def _days(count: int) -> str:

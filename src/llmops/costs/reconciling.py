@@ -16,6 +16,7 @@ from llmops.costs.selecting import select
 from llmops.errors import InputError
 from llmops.reports.cost_lines import CostLine
 from llmops.reports.cost_reconciled import Reconciled, ReconciledLine
+from llmops.usage.conditions import Where
 from llmops.usage.money import NANOS
 
 Key = tuple[str, str]
@@ -31,7 +32,7 @@ class _Theirs:
 def reconcile(
     invoice: str | Path,
     columns: Mapping[str, str] | None = None,
-    where: Mapping[str, str] | Iterable[str] = (),
+    where: Where = (),
     *,
     provider: str = "",
     store: str | Path | None = None,

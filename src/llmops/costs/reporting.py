@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmops.costs.accepting import accepted_answers, chosen_run
+from llmops.costs.moments import Moment
 from llmops.costs.opening import open_calls, open_prices
 from llmops.costs.plotting import plotted
 from llmops.costs.pruned import NOTHING_PRUNED, missing, pruned_of, sums_of
-from llmops.costs.selecting import Moment, Selection, select
+from llmops.costs.selecting import Selection, select
 from llmops.reports.cost_lines import TIMES, CostLine, CostReport, Spender, UnpricedModel, together
 from llmops.types import Usage
+from llmops.usage.conditions import Where, holds
 from llmops.usage.prices_yaml import UNKNOWN
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def report(
     by: str | Sequence[str] = ("model",),
     since: Moment = None,
     until: Moment = None,
-    where: Mapping[str, str] | Iterable[str] = (),
+    where: Where = (),
     *,
     run: str = "",
     accepted: str | Sequence[str] = (),
@@ -82,7 +84,7 @@ def top(
     by: str | Sequence[str] = ("prompt", "model"),
     since: Moment = "7d",
     until: Moment = None,
-    where: Mapping[str, str] | Iterable[str] = (),
+    where: Where = (),
     *,
     store: str | Path | None = None,
     now: float | None = None,
@@ -125,12 +127,16 @@ def _grouped(calls: Calls, chosen: Selection) -> tuple[list[CostLine], list[Cost
 
 
 def _by_purpose(calls: Calls, chosen: Selection, by: tuple[str, ...]) -> list[Totals]:
-    """Sums by fields that purpose is one of. Those by user read every call, so it isn't asked for needlessly."""
+    """Sums by fields that purpose and state are of.
+
+    Those by user read every call, so purpose isn't asked for needlessly; by state they are summed anyhow.
+    """
     since, until, where = chosen.since, chosen.until, chosen.where
     if "user" in by and "purpose" not in (*chosen.by, *where):
         purposes = calls.totals(by=("purpose",), since=since, until=until, where=where)
         if len(purposes) == 1:
-            found = calls.totals(by=chosen.by, since=since, until=until, where=where)
+            without = tuple(name for name in by if name != "purpose")
+            found = calls.totals(by=without, since=since, until=until, where=where)
             return [replace(totals, key={**totals.key, **purposes[0].key}) for totals in found]
     return calls.totals(by=by, since=since, until=until, where=where)
 
@@ -191,7 +197,7 @@ def _unpriced(calls: Calls, chosen: Selection) -> tuple[UnpricedModel, ...]:
 
 def _lacking(calls: Calls, chosen: Selection) -> list[Totals]:
     """Calls by model and backend that have tokens and no price."""
-    if chosen.where.get("certainty", "unpriced") != "unpriced":
+    if not holds(chosen.where.get("certainty", "unpriced"), "unpriced"):
         return []
     where = {**chosen.where, "certainty": "unpriced"}
     by = ("provider", "model", "backend", "state")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmops.costs.gpu_time import REPORTED, shared_bills
+from llmops.costs.moments import Moment, instant
 from llmops.costs.opening import open_calls, open_prices
-from llmops.costs.selecting import Moment, Selection, instant, select
+from llmops.costs.selecting import Selection, select
 from llmops.errors import InputError
 from llmops.types import Call, Cost
+from llmops.usage.conditions import Condition, Where
 from llmops.usage.open_call import NOT_BILLED, price
 
 if TYPE_CHECKING:
@@ -112,12 +114,21 @@ def _rule(prices: Pricer, at: float | None, done: Repricing, shares: Mapping[str
             return shares[call.id]
         asked = call if at is None else replace(call, started_at=at)
         cost = price(prices, asked, call.usage, call.model_served, call.service_tier)
-        if cost is None and call.cost is not None:
+        old = call.cost
+        if old is not None and cost is None:
             done.kept += 1
-            return call.cost
-        return cost
+            return old
+        return _as_sure_as_before(cost, old)
 
     return new_cost
+
+
+def _as_sure_as_before(cost: Cost | None, old: Cost | None) -> Cost | None:
+    """The same amount by the same price is as sure as it was: what else was billed stands in no row."""
+    if cost is None or old is None or old.certainty == "exact":
+        return cost
+    same = (cost.source, cost.price, cost.total) == (old.source, old.price, old.total)
+    return replace(cost, certainty=old.certainty) if same else cost
 
 
 def _counting(done: Repricing, rule: Rule) -> Rule:
@@ -162,7 +173,7 @@ class WhatIf:
     lines: tuple[WhatIfLine, ...]
     total: WhatIfLine
     hint: str = ""
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: Mapping[str, Condition] = field(default_factory=dict)
 
 
 def what_if(
@@ -170,7 +181,7 @@ def what_if(
     by: str | Sequence[str] = ("model",),
     since: Moment = None,
     until: Moment = None,
-    where: Mapping[str, str] | Iterable[str] = (),
+    where: Where = (),
     *,
     store: str | Path | None = None,
     now: float | None = None,

@@ -11,9 +11,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmops.costs.moments import Moment
 from llmops.costs.opening import open_calls, open_prices
 from llmops.costs.reporting import lines_of
-from llmops.costs.selecting import Moment, select
+from llmops.costs.selecting import select
 from llmops.errors import BackendError, InputError, NotFoundError, did_you_mean
 from llmops.reports.cost_lines import CostLine
 from llmops.usage.money import NANOS

@@ -10,6 +10,7 @@ from pathlib import Path
 from llmops.errors import LlmopsError, said
 from llmops.evals.sender import Meter
 from llmops.types import Failure, Output
+from llmops.usage.spending import Spending
 
 
 def metered(output: Output, meter: Meter, elapsed: float) -> Output:
@@ -24,7 +25,16 @@ def metered(output: Output, meter: Meter, elapsed: float) -> Output:
         known = meter.usage
         usage = replace(usage, cost=known.cost, unpriced=known.unpriced, estimated_cost=known.estimated_cost)
     cached = output.cached or (meter.requests > 0 and meter.cached == meter.requests)
+    if (latency, cached) == (output.latency_s, output.cached) and usage is output.usage:
+        return output
     return replace(output, latency_s=latency, usage=usage, cached=cached)
+
+
+def taken(output: Output, meter: Meter) -> Spending:
+    """What a finished trial took: as its requests were seen, or as a pipeline that counts for itself says."""
+    if meter.requests and (meter.cached or output.usage == meter.usage):
+        return meter.spending
+    return Spending.of(output.usage, cached=output.cached)
 
 
 def was_cancelled(error: BaseException) -> bool:

@@ -16,6 +16,8 @@ from llmops.errors import EXIT_INTERRUPTED
 from llmops.evals.runner import Runner
 from llmops.types import RunStatus
 
+GARBAGE = 20_000  # objects made and not freed before they are looked through; a request in flight has some 200
+
 
 def drive(runner: Runner) -> RunStatus:
     """Run to the end from synchronous code, in a notebook's running loop too. Ctrl-C ends the run cleanly."""
@@ -48,15 +50,21 @@ def _in_thread(runner: Runner) -> RunStatus:
 
 @contextlib.contextmanager
 def _frozen() -> Iterator[None]:
-    """While a run lasts, garbage collections pass over what was there before it: an eighth of its CPU went there."""
-    if gc.get_freeze_count():  # someone froze what they have, and unfreezing would undo that
-        yield
-        return
-    gc.freeze()
+    """While a run lasts, garbage collections pass over what was there before it, and come when there is some garbage.
+
+    By Python's defaults a tenth of a run's CPU went there: every wave of requests in flight looked like a leak.
+    """
+    thresholds = gc.get_threshold()
+    ours = not gc.get_freeze_count()  # someone else froze what they have, and unfreezing would undo that
+    if ours:
+        gc.freeze()
+    gc.set_threshold(max(GARBAGE, thresholds[0]) if thresholds[0] else 0, *thresholds[1:])
     try:
         yield
     finally:
-        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+        if ours:
+            gc.unfreeze()
 
 
 @contextlib.contextmanager

@@ -35,10 +35,16 @@ class ConcurrencyLimit:
         self._open_at = 0.0
         self._opening: asyncio.TimerHandle | None = None
 
+    def take(self) -> bool:
+        """Take a place when one is free; False when there is none, or others wait for one."""
+        if self._waiting or not self._free():
+            return False
+        self.in_flight += 1
+        return True
+
     async def acquire(self) -> None:
         """Wait for a place."""
-        if not self._waiting and self._free():
-            self.in_flight += 1
+        if self.take():
             return
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
@@ -69,7 +75,11 @@ class ConcurrencyLimit:
             self._open_at = max(self._open_at, self._clock() + retry_after_s)
 
     def _free(self) -> bool:
-        return self.in_flight < int(self.limit) and self._clock() >= self._open_at
+        return self.in_flight < int(self.limit) and not self._held()
+
+    def _held(self) -> float:
+        """Seconds for which the server asked to be left alone."""
+        return max(0.0, self._open_at - self._clock()) if self._open_at else 0.0
 
     def _wake(self) -> None:
         while self._waiting and self._free():
@@ -77,8 +87,7 @@ class ConcurrencyLimit:
             if not place.done():
                 self.in_flight += 1
                 place.set_result(None)
-        held = self._open_at - self._clock()
-        if self._waiting and held > 0 and self._opening is None:
+        if self._waiting and self._opening is None and (held := self._held()):
             self._opening = asyncio.get_running_loop().call_later(held, self._reopen)
 
     def _reopen(self) -> None:

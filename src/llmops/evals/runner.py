@@ -17,17 +17,19 @@ from itertools import zip_longest
 from typing import Any
 
 from llmops.attribution import ATTRIBUTION, COUNTER
-from llmops.errors import BackendError, BudgetExceededError, DatasetError, LlmopsError, PromptError
-from llmops.evals.answering import explained, failure_of, metered, was_cancelled
+from llmops.errors import BackendError, BudgetExceededError, DatasetError, LlmopsError, PromptError, UnboundedCallError
+from llmops.evals.answering import explained, failure_of, metered, taken, was_cancelled
 from llmops.evals.counters import Counters
 from llmops.evals.scoring import score_sample
 from llmops.evals.sender import METER, Meter, Sender, within
 from llmops.evals.sending import AnswerCache
 from llmops.evals.staging import Placed, Stages
 from llmops.evals.suite import Limits
+from llmops.threads import Threads
 from llmops.types import Case, Failure, Metric, Output, Result, RunStatus, Sample, Trial, Variant
 
 FLUSH_EVERY_S = 0.02
+_THREADS = Threads("llmops-cache")
 Key = tuple[str, str, int]
 Trials = Iterator[tuple[int, Trial]]
 
@@ -179,7 +181,10 @@ class Runner:
         sender = None
         if not entrant.sends_itself:
             sender = self._senders.setdefault(entrant.name, Sender(within(limits, entrant.variant)))
-        for _ in range(min(limits.concurrency, max(1, self.plan.total))):
+        # Twice as many as may send at once: the next requests stand ready while answers are scored and saved. Whoever
+        # asks for one at a time gets nothing else beside it.
+        several = 2 * limits.concurrency if limits.concurrency > 1 else 1
+        for _ in range(min(several, max(1, self.plan.total))):
             yield self._work(entrant, trials, sender, take)
 
     def _trials(self, entrant: Entrant, cases: Iterable[Placed], repeats: range) -> Trials:
@@ -201,18 +206,20 @@ class Runner:
                 output = await self._answer(entrant, trial, sender)
                 if self._is_over():  # a pipeline may have swallowed the cancellation
                     return
+                # The request that waited for this one's place goes out first. And a variant that never waits must not
+                # starve the others, progress or Ctrl-C.
+                await asyncio.sleep(0)
                 ATTRIBUTION.set(judging)
                 scores = await score_sample(self.plan.metrics, Sample(trial.case, output), self._counters.judged)
                 self._record(Result(entrant.name, trial.case, output, trial.repeat, scores), position, take)
-            except BudgetExceededError as error:
-                self.budget_note = str(error)
-                self._end("stopped")
-                return
             except LlmopsError as error:
-                self._error = self._error or error
-                self._end("failed")
+                if isinstance(error, BudgetExceededError) and not isinstance(error, UnboundedCallError):
+                    self.budget_note = str(error)
+                    self._end("stopped")
+                else:
+                    self._error = self._error or error
+                    self._end("failed")
                 return
-            await asyncio.sleep(0)  # a variant that never waits must not starve the others, progress or Ctrl-C
 
     def _is_over(self) -> bool:
         task = asyncio.current_task()
@@ -235,6 +242,7 @@ class Runner:
             else:
                 output = await sender.send(lambda: entrant.variant.answer(trial), meter=meter)
         except BudgetExceededError:
+            self._counters.answered(meter.spending)
             raise
         except (BackendError, PromptError, DatasetError) as error:
             output = Output(error=failure_of(error))
@@ -245,8 +253,11 @@ class Runner:
                 raise
             output = Output(error=Failure("pipeline", explained(error)))
         if meter.stopped is not None:  # the pipeline swallowed it
+            self._counters.answered(meter.spending)
             raise meter.stopped
-        return metered(output, meter, time.perf_counter() - began)
+        output = metered(output, meter, time.perf_counter() - began)
+        self._counters.answered(taken(output, meter))
+        return output
 
     def _record(self, result: Result, position: int, take: Callable[[Result], None] | None) -> None:
         if take is not None:
@@ -256,10 +267,6 @@ class Runner:
         counters, output = self._counters, result.output
         counters.done += 1
         counters.cached += output.cached
-        if output.cached:
-            counters.cached_tokens += output.usage.total_tokens
-        else:
-            counters.usage = counters.usage + output.usage
         if output.error is not None:
             counters.errors += 1
             counters.last_error = output.error.message
@@ -268,7 +275,7 @@ class Runner:
         try:
             while True:
                 await asyncio.sleep(FLUSH_EVERY_S)
-                self._flush()
+                await _THREADS.run(self._flush)
         except LlmopsError as error:
             self._error = self._error or error
             self._end("failed")

@@ -11,13 +11,14 @@ from llmops.attribution import COUNTER
 from llmops.errors import BudgetExceededError, LlmopsError, StoreError, said
 from llmops.evals.sender import METER, Meter
 from llmops.threads import Threads
-from llmops.types import Metric, Sample, Score, Usage
+from llmops.types import Metric, Sample, Score
+from llmops.usage.spending import Spending
 
 _THREADS = Threads("llmops-metric")
 
 
 async def score_sample(
-    metrics: Mapping[str, Metric], sample: Sample, used: Callable[[Usage], None] | None = None
+    metrics: Mapping[str, Metric], sample: Sample, used: Callable[[Spending], None] | None = None
 ) -> dict[str, Score]:
     """A score by metric name. A sample with an error is unscored everywhere: it has no answer to judge.
 
@@ -35,13 +36,13 @@ async def score_sample(
         return {name: await _score(name, metric, sample, meter) for name, metric in metrics.items()}
     finally:
         if used is not None and meter.requests:
-            used(meter.usage)
+            used(meter.spending)
 
 
 async def _score(name: str, metric: Metric, sample: Sample, meter: Meter) -> Score:
     try:
         score: Any = await _THREADS.run(metric.score, sample) if _may_block(metric) else metric.score(sample)
-        if inspect.isawaitable(score):
+        if not isinstance(score, Score) and inspect.isawaitable(score):
             score = await score
         if meter.stopped is not None:  # the metric swallowed it
             raise meter.stopped

@@ -18,6 +18,7 @@ from llmops.errors import BackendError, BackendTimeoutError, BudgetExceededError
 from llmops.evals.limits import ConcurrencyLimit, Pace
 from llmops.evals.suite import Limits
 from llmops.types import Completion, Usage
+from llmops.usage.spending import Spending
 
 T = TypeVar("T")
 FIRST_DELAY_S = 0.5
@@ -33,7 +34,7 @@ class Meter:
 
     origin: str = ""
     repeat: int = 0
-    usage: Usage = field(default_factory=Usage)
+    spending: Spending = field(default_factory=Spending)
     requests: int = 0
     cached: int = 0
     waited_s: float = 0.0
@@ -47,7 +48,7 @@ class Meter:
         """An answer of a backend that the runner handed out."""
         with self._lock:
             self.requests += 1
-            self.usage = self.usage + completion.usage
+            self.spending = self.spending + Spending.of(completion.usage, cached=completion.cached)
             if completion.cached:
                 self.cached += 1
                 self.replayed_s += completion.latency_s or 0.0
@@ -56,7 +57,12 @@ class Meter:
         """What an answered call used that the pipeline made by itself, with `llmops.connect` or a tracked client."""
         with self._lock:
             self.requests += 1
-            self.usage = self.usage + usage
+            self.spending = self.spending + Spending.of(usage)
+
+    @property
+    def usage(self) -> Usage:
+        """All that was used, answers from the cache included."""
+        return self.spending.usage
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -100,17 +106,9 @@ class Sender:
 
         `reserve` is awaited before each attempt takes a place; `give_back` undoes it when the attempt never began.
         """
-        meter = meter or Meter()
         for number in range(1, self.limits.retries + 2):
-            with meter.waiting():
-                if reserve is not None:
-                    await reserve()
-                try:
-                    await self._admit(tokens)
-                except BaseException:
-                    if give_back is not None:
-                        give_back()
-                    raise
+            if reserve is not None or not self._admit_now():
+                await self._wait(meter or Meter(), tokens, reserve, give_back)
             error = await self._attempt(attempt, number)
             if not isinstance(error, LlmopsError):
                 return error
@@ -119,9 +117,27 @@ class Sender:
                 self._failures += error.retryable
                 error.attempts = number  # type: ignore[attr-defined]
                 raise error
-            with meter.waiting():
+            with (meter or Meter()).waiting():
                 await asyncio.sleep(pause_s(number, error))
         raise AssertionError("unreachable")
+
+    async def _wait(
+        self,
+        meter: Meter,
+        tokens: int,
+        reserve: Callable[[], Awaitable[None]] | None,
+        give_back: Callable[[], None] | None,
+    ) -> None:
+        """Until there is room: in the budget, among the requests in flight, and in the schedule."""
+        with meter.waiting():
+            if reserve is not None:
+                await reserve()
+            try:
+                await self._admit(tokens)
+            except BaseException:
+                if give_back is not None:
+                    give_back()
+                raise
 
     async def stream(self, parts: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """The parts of a stream as they come: under the same limits, but not tried again.
@@ -180,6 +196,10 @@ class Sender:
         """Book tokens used beyond the estimate."""
         if self._tokens is not None:
             self._tokens.correct(tokens)
+
+    def _admit_now(self) -> bool:
+        """Take a place where there is nothing to wait for; most requests find one."""
+        return self._requests is None and self._tokens is None and self._concurrency.take()
 
     async def _admit(self, tokens: int) -> None:
         """Take a place, then wait for the schedule: what waited for a server to recover must not come all at once."""

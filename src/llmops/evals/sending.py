@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from llmops.attribution import COUNTER
+from llmops.attribution import CALL_LIMIT, COUNTER
 from llmops.errors import (
     BackendError,
     BudgetExceededError,
     InputError,
     LlmopsError,
     NotRecordedError,
+    UnboundedCallError,
 )
 from llmops.evals.limits import Budget, Worst, used_by, used_by_failure
 from llmops.evals.own_calls import reserved_already
@@ -36,7 +37,7 @@ class AnswerCache(Protocol):
 
     def get(self, key: str) -> Completion | None: ...
     def put(self, key: str, text: str, completion: Completion, origin: str) -> None: ...
-    def flush(self) -> None: ...
+    def flush(self) -> None: ...  # called in another thread than the rest
     def close(self) -> None: ...
 
 
@@ -139,7 +140,7 @@ class SentBackend:
             raise
         else:
             self.cache.put(key, text, completion, meter.origin if meter else "")
-            flight.set_result(replace(completion, cached=True))
+            flight.set_result(completion)
             return completion
         finally:
             del self._flights[key]
@@ -147,9 +148,11 @@ class SentBackend:
     async def _join(self, flight: asyncio.Future[Completion], request: Request, meter: Meter | None) -> Completion:
         try:
             with (meter or Meter()).waiting():  # its latency is the answer's own, as for one from the cache
-                return await asyncio.shield(flight)
+                return replace(await asyncio.shield(flight), cached=True)
         except BudgetRefusedError as error:
             _note_refusal(meter, error)
+            raise
+        except UnboundedCallError:  # no limit is reached
             raise
         except BudgetExceededError as error:
             raise _stopping(meter, error) from None
@@ -197,12 +200,12 @@ class SentBackend:
     async def _timed(self, request: Request) -> Completion:
         """The completion with its latency, which a cached answer keeps."""
         began = time.perf_counter()
-        token = COUNTER.set(None)  # the meter is told of the answer itself
+        counter, limit = COUNTER.set(None), CALL_LIMIT.set(None)  # the meter is told itself, and room was made before
         try:
-            with reserved_already():
-                completion = await self.backend.complete(request)
+            completion = await self.backend.complete(request)
         finally:
-            COUNTER.reset(token)
+            CALL_LIMIT.reset(limit)
+            COUNTER.reset(counter)
         if completion.latency_s is None:
             completion = replace(completion, latency_s=time.perf_counter() - began)
         return completion

@@ -2,7 +2,7 @@
 
 from llmops.http.addresses import check_url, expand_headers, header_secrets
 from llmops.http.client import Answer, HttpClient
-from llmops.http.failures import masking, refused, retry_after_s, shown
+from llmops.http.failures import Masking, refused, retry_after_s, shown
 
 __all__ = [
     "Answer",
@@ -10,7 +10,7 @@ __all__ = [
     "check_url",
     "expand_headers",
     "header_secrets",
-    "masking",
+    "Masking",
     "refused",
     "retry_after_s",
     "shown",

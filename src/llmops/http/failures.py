@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -94,15 +93,22 @@ def server_message(error: Any, body: bytes = b"", secrets: Iterable[str] = ()) -
     return shown(masked_message(text[:_MAX_MASKED], tuple(secrets))[: 4 * MAX_MESSAGE])
 
 
-@contextlib.contextmanager
-def masking(secrets: Callable[[], Iterable[str]]) -> Iterator[None]:
-    """Mask `secrets()` in the text of a `BackendError` that is raised inside."""
-    try:
-        yield
-    except BackendError as error:
-        error.message, error.hint = (masked_message(text, tuple(secrets())) for text in (error.message, error.hint))
-        error.args = (error.message,)
-        raise
+class Masking:
+    """Masks `secrets()` in the text of a `BackendError` that is raised inside."""
+
+    __slots__ = ("_secrets",)
+
+    def __init__(self, secrets: Callable[[], Iterable[str]]) -> None:
+        self._secrets = secrets
+
+    def __enter__(self) -> None:
+        """Nothing yet."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, BackendError):
+            secrets = tuple(self._secrets())
+            error.message, error.hint = (masked_message(text, secrets) for text in (error.message, error.hint))
+            error.args = (error.message,)
 
 
 def shown(text: str, limit: int = MAX_MESSAGE) -> str:

@@ -6,12 +6,16 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from llmops.flushing import keep_flushed
+
 if TYPE_CHECKING:
     from llmops.usage.tracker import Tracker
 
 
 def which_tracker(given: Tracker | None) -> Callable[[], Tracker]:
     """What gives the tracker when a call is made: the one given, else the project's, found once in a process."""
+    if given is not None:
+        keep_flushed(given)
     found: dict[int, Tracker] = {}
 
     def find() -> Tracker:

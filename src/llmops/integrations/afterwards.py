@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from llmops.flushing import before_flush
+
 _EXIT_S = 5.0
 
 
@@ -62,3 +64,4 @@ class Afterwards:
 
 
 AFTERWARDS = Afterwards()
+before_flush(AFTERWARDS.wait)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from llmops.errors import MissingExtraError
+from llmops.http.client import SENDING
 from llmops.integrations import which_tracker
 from llmops.integrations.open_calls import OpenCalls, as_ours, labelled, never_sent, server_of
-from llmops.token_usage import read_usage
-from llmops.types import Message, Request
+from llmops.token_usage import read_usage, written_beside
+from llmops.token_usage.estimating import so_far, text_tokens
+from llmops.types import Message, Request, Usage
+from llmops.usage.nested import apart_from, is_below
 
 if TYPE_CHECKING:
     from llmops.usage.tracker import OpenCall, Tracker
 
     CallTracker: Any
 
-_OPEN = OpenCalls()
+_LIBRARY = "langchain_core"
+_OPEN = OpenCalls(_LIBRARY)
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "tool"}
 _ADDRESSES = ("base_url", "openai_api_base", "azure_endpoint", "endpoint", "anthropic_api_url", "endpoint_url")
 
@@ -100,8 +105,9 @@ class Hooks:
             return
         if not call.call.stream:  # only now it shows
             call.call = replace(call.call, stream=True)
-        call.received(token if isinstance(token, str) else _content(token))
-        usage = read_usage(getattr(getattr(chunk, "message", None), "usage_metadata", None))
+        message = getattr(chunk, "message", None)
+        _received(call, token, message)
+        usage = read_usage(getattr(message, "usage_metadata", None))
         if usage is not None and usage.certainty == "exact" and usage.output_tokens:
             call.counted(usage)
 
@@ -116,7 +122,7 @@ class Hooks:
                 _failed(call, error)
 
     def _open(self, serialized: Any, messages: tuple[Message, ...], run_id: Any, metadata: Any, details: Any) -> None:
-        if run_id.int in _OPEN:  # another handler has it
+        if run_id.int in _OPEN or SENDING.get() is not None:  # another handler has it, or a backend of ours
             return
         known = metadata if isinstance(metadata, Mapping) else {}
         asked = details.get("invocation_params")
@@ -124,7 +130,8 @@ class Hooks:
         address = _address(serialized, known)
         provider, host = server_of(address, str(known.get("ls_provider") or ""))
         model = str(known.get("ls_model_name") or asked.get("model") or asked.get("model_name") or "")
-        with labelled(known, self._tags):
+        is_nested = is_below(f"{_LIBRARY}.language_models", past=_LIBRARY)  # a model that asks another
+        with labelled(known, self._tags), nullcontext() if is_nested else apart_from(_LIBRARY):
             call = self._tracker().open_now(
                 backend=self._backend,
                 provider=provider,
@@ -150,6 +157,27 @@ def _content(token: Any) -> str:
     return "".join(str(block.get("text") or "") if isinstance(block, Mapping) else str(block) for block in blocks)
 
 
+def _received(call: OpenCall, token: Any, message: Any) -> None:
+    """A piece of an answer: its text, and what was written beside it."""
+    text = token if isinstance(token, str) else _content(token)
+    if text:
+        call.received(text)
+    else:
+        call.first_token()
+    beside = _beside(message)
+    if beside:
+        call.wrote(beside)
+
+
+def _beside(message: Any) -> str:
+    """Reasoning and arguments of tool calls in a message or a piece of one."""
+    calls = getattr(message, "tool_call_chunks", None) or getattr(message, "tool_calls", None)
+    content = getattr(message, "content", None)
+    said = content if isinstance(content, list) else None
+    found = written_beside([{"tool_calls": calls}, getattr(message, "additional_kwargs", None)])
+    return found or written_beside(said)
+
+
 def _address(serialized: Any, metadata: Mapping[str, Any]) -> str:
     """The server's address, as far as a model's description or the environment names one."""
     given = serialized.get("kwargs") if isinstance(serialized, Mapping) else None
@@ -169,13 +197,18 @@ def _succeeded(call: OpenCall, response: Any) -> None:
     if isinstance(counted, Mapping) and counted.get("total_cost") == 0:  # LangChain's mark of an answer from its cache
         call.sent = False
     usage = read_usage(counted) or read_usage(said.get("token_usage")) or read_usage(said.get("usage"))
+    text = "".join(str(getattr(made, "text", "")) for made in generations)
+    if usage is not None and call.is_behind:  # the sum of its counts is one of the answer so far
+        usage = so_far(usage, Usage(0, text_tokens(text)))
+    if not call.call.stream:
+        call.wrote(_beside(message))
     call.succeeded(
         usage,
         model=_first(said, "model_name", "model", "model_id"),
         finish_reason=_first(said, "finish_reason", "stop_reason", "done_reason"),
         response_id=_first(said, "id", "response_id"),
         service_tier=_first(said, "service_tier"),
-        text="".join(str(getattr(made, "text", "")) for made in generations),
+        text=text,
     )
 
 

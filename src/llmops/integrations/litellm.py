@@ -9,29 +9,42 @@ import os
 import sys
 import time
 import warnings
-import weakref
 from collections.abc import Collection, Mapping
-from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from llmops.errors import BackendUnavailableError, BudgetExceededError, LlmopsError, MissingExtraError
+from llmops.door import is_in_a_loop
+from llmops.errors import BackendError, BackendUnavailableError, BudgetExceededError, LlmopsError, MissingExtraError
+from llmops.flushing import before_flush, flush
 from llmops.http.client import SENDING
 from llmops.integrations import which_tracker
-from llmops.integrations.litellm_reading import early, messages_of, request_of, server, succeeded, succeeded_raw
-from llmops.integrations.open_calls import OpenCalls, as_ours, labelled, never_sent
+from llmops.integrations.litellm_labels import attributed_as
+from llmops.integrations.litellm_reading import (
+    early,
+    has_begun,
+    messages_of,
+    request_of,
+    server,
+    succeeded,
+    succeeded_raw,
+)
+from llmops.integrations.litellm_refusing import opened_over_budget, refuse, tracked
+from llmops.integrations.open_calls import OpenCalls, as_ours, never_sent
+from llmops.usage.nested import apart_from
 
 if TYPE_CHECKING:
     from llmops.usage.tracker import OpenCall, Tracker
 
     CallLogger: Any
 
+__all__ = ["CallLogger", "flush", "tracked"]
 _EMBEDS = ("embedding", "aembedding")  # they write nothing: a budget sets nothing aside for an answer
 _OPENED_EARLY = ("acompletion", "atext_completion", "aembedding")
 _COSTS_TOKENS = (*_OPENED_EARLY, "completion", "text_completion", "embedding", "responses", "aresponses",
                  "anthropic_messages", "generate_content", "agenerate_content")  # fmt: skip
+_LIBRARY = "litellm"
 _MOST_TRIES = 10_000
 _POLL_S = 0.005
 _COLLECT_S = 0.5
@@ -43,21 +56,20 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def flush(timeout_s: float = 30) -> None:
-    """Wait until all calls are over, litellm has told of it, and they are committed. For threads without an event loop.
-
-    litellm tells of ends from queues of its own, after the answers are there. Raises `StoreError`.
-    """
+def _wait_for_ends(timeout_s: float) -> None:
+    """Wait until the calls that are open now are over and litellm has told of it: from queues of its own, later than
+    the answers are there. Not on an event loop, which would have to go on for that."""
+    if is_in_a_loop():
+        return
     deadline = time.monotonic() + timeout_s
     collected = -math.inf
     _tell_rest()
-    while len(_OPEN) and time.monotonic() < deadline:
+    begun = _OPEN.keys()
+    while not _OPEN.are_over(begun) and time.monotonic() < deadline:
         if time.monotonic() - collected > _COLLECT_S:  # litellm's objects of streams that were left are in cycles
             gc.collect()
             collected = time.monotonic()
         time.sleep(_POLL_S)
-    for tracker in list(_TRACKERS):
-        tracker.flush(timeout_s)
 
 
 def _tell_rest() -> None:
@@ -69,8 +81,8 @@ def _tell_rest() -> None:
         worker._flush_on_exit()
 
 
-_OPEN = OpenCalls(_tell_rest)
-_TRACKERS: weakref.WeakSet[Tracker] = weakref.WeakSet()
+_OPEN = OpenCalls(_LIBRARY, _tell_rest)
+before_flush(_wait_for_ends)
 
 
 @cache
@@ -90,12 +102,15 @@ class Hooks:
 
     `tracker` says whose log (the project's when None), `backend` the name the servers have in the project. A
     call's metadata says whom it is for: `metadata={"team": "search"}`, with `feature`, `user`, `prompt`, and what
-    else `tags` names. `with track(…)` holds where the metadata says nothing.
+    else `tags` names, and litellm's own list of tags. `with track(…)` holds where the metadata says nothing.
 
     Rows are written before the request is sent. In asynchronous calls `BudgetExceededError` and `StoreError` stop
-    it; in synchronous ones litellm swallows what a callback raises, so a warning is all there is. Retries inside of
-    a provider's own client are one row; set `max_retries=0` for a row each.
+    it; in synchronous ones litellm swallows what a callback raises, so a warning is all there is, unless the function
+    is `tracked`. Retries inside of a provider's own client are one row; set `max_retries=0` for a row each.
     """
+
+    refuses = True
+    """For `tracked`, which knows a logger by it."""
 
     def __init__(self, *, tracker: Tracker | None = None, backend: str = "", tags: Collection[str] = ()) -> None:
         super().__init__()
@@ -105,16 +120,21 @@ class Hooks:
         self._tries: dict[str, int] = {}
 
     async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:
-        kind = getattr(call_type, "value", call_type)
-        key = kwargs.get("litellm_call_id")
+        kind, key = getattr(call_type, "value", call_type), _key(kwargs)
         if kind not in _OPENED_EARLY or not isinstance(key, str) or _is_ours():
             return
+        found, open_already = early(kwargs), _OPEN.get(key)
+        if open_already is not None and not open_already.sent and open_already.call.model_asked == found["model"]:
+            return  # told twice of one request: for itself, and as the first of its fallbacks
         self._end_last_try(key)
-        found = early(kwargs)
-        with labelled(kwargs.get("metadata"), self._tags):
-            call = await self._tracker().open(**found, backend=self._backend, attempt=self._next_try(key))
+        with attributed_as(kwargs, kwargs.get("user"), self._tags), apart_from(_LIBRARY):
+            try:
+                call = await self._tracker().open(**found, backend=self._backend, attempt=self._next_try(key))
+            except LlmopsError as error:
+                refuse(error)  # in a synchronous function with fallbacks, which litellm would go on to
+                raise
         call.sent = False  # until `log_pre_api_call`
-        _OPEN.add(key, call)
+        self._keep(key, call)
         # nothing is told of a stream that is left, or of a call that is cancelled: then its object goes
         _OPEN.forget_with(kwargs.get("litellm_logging_obj"), key)
 
@@ -128,7 +148,7 @@ class Hooks:
             call = self._begin(key, messages, kwargs)
             if call is None:
                 return
-            _OPEN.add(key, call)
+            self._keep(key, call)
             _OPEN.forget_with(sys._getframe(1).f_locals.get("self"), key)  # that object is in no argument here
         call.sent = True
         provider, address = server(kwargs)
@@ -158,7 +178,7 @@ class Hooks:
         key = kwargs.get("litellm_call_id", "")
         call = _OPEN.get(key)
         if call is not None and _seconds(end_time) >= call.call.started_at:  # else told late, of a try before this one
-            self._failed(key, kwargs.get("exception"))
+            self._failed(key, kwargs.get("exception"), has_begun=has_begun(call, kwargs))
 
     async def async_log_success_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
@@ -172,31 +192,34 @@ class Hooks:
 
     async def async_post_call_success_deployment_hook(self, request_data: Any, response: Any, call_type: Any) -> None:
         """Settles whole answers at once; those told by the queue alone may be lost when the event loop ends."""
-        key = request_data.get("litellm_call_id", "")
+        key = _key(request_data)
         call = _OPEN.get(key)
         if call is not None and call.sent and not call.call.stream and getattr(response, "usage", None) is not None:
-            self.log_success_event({"litellm_call_id": key}, response, None, None)
+            known = {name: request_data.get(name) for name in ("model", "custom_llm_provider")}
+            self.log_success_event({**known, "litellm_call_id": key}, response, None, None)
 
     async def async_post_call_failure_deployment_hook(
         self, request_data: Mapping[str, Any], exception: Exception, call_type: Any, **_: Any
     ) -> None:
-        self._failed(request_data.get("litellm_call_id", ""), exception)
+        self._failed(_key(request_data), exception)
 
-    def _failed(self, key: str, error: Any) -> None:
+    def _failed(self, key: str, error: Any, *, has_begun: bool = False) -> None:
         with _OPEN.ending(key) as call:
             if call is None:
                 return
-            self._remember(key, call)
-            if never_sent(error):
+            if never_sent(error) and not has_begun:
                 call.sent = False
-            known = isinstance(error, BaseException)
-            call.failed(as_ours(error) if known else BackendUnavailableError("no answer"))
+            made = as_ours(error) if isinstance(error, BaseException) else BackendUnavailableError("no answer")
+            if has_begun and isinstance(made, BackendError):
+                made.has_begun = True
+            call.failed(made)
 
     def _end_last_try(self, key: str) -> None:
         """litellm tries again without a word of how the last try ended; it didn't end well."""
         self._failed(key, BackendUnavailableError("tried again"))
 
-    def _remember(self, key: str, call: OpenCall) -> None:
+    def _keep(self, key: str, call: OpenCall) -> None:
+        _OPEN.add(key, call)
         if len(self._tries) > _MOST_TRIES:
             self._tries.clear()
         self._tries[key] = call.call.attempt
@@ -205,13 +228,10 @@ class Hooks:
         return self._tries.get(key, 0) + 1
 
     def _tracker(self) -> Tracker:
-        found = self._find()
-        _TRACKERS.add(found)
-        return found
+        return self._find()
 
     def _begin(self, key: str, messages: Any, kwargs: dict[str, Any]) -> OpenCall | None:
-        """A call's row; litellm sends the request whatever happens here, so it had better be there."""
-        tracker = self._tracker()
+        """A call's row; outside of `tracked`, litellm sends the request whatever happens, so it had better be there."""
         parameters = kwargs.get("optional_params") or {}
         if kwargs.get("call_type") in _EMBEDS:
             parameters = {**parameters, "max_tokens": 0}
@@ -225,17 +245,22 @@ class Hooks:
             "request": request_of(said, str(kwargs.get("model") or ""), parameters),
         }
         known["provider"], known["address"] = server(kwargs)
-        with labelled((kwargs.get("litellm_params") or {}).get("metadata"), self._tags):
+        with attributed_as(kwargs.get("litellm_params") or {}, kwargs.get("user"), self._tags), apart_from(_LIBRARY):
             try:
-                return tracker.open_now(**known)
+                return self._tracker().open_now(**known)
             except BudgetExceededError as error:
-                _warn(f"{error}; litellm sends the request all the same: use acompletion to have it refused")
-                unlimited = copy(tracker)
-                unlimited.budgets = None
-                return unlimited.open_now(**known)
+                refuse(error)
+                _warn(f"{error}; litellm sends the request all the same: see tracked() in llmops.integrations.litellm")
+                return opened_over_budget(self._tracker(), **known)
             except LlmopsError as error:
+                refuse(error)
                 _warn(f"a call of litellm is not recorded: {error}")
                 return None
+
+
+def _key(kwargs: Mapping[str, Any]) -> Any:
+    """A call's id as the events after this hook tell it: with `fallbacks`, each has an id that no event tells."""
+    return getattr(kwargs.get("litellm_logging_obj"), "litellm_call_id", None) or kwargs.get("litellm_call_id")
 
 
 def _is_ours() -> bool:

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from llmops.backends.litellm_counts import counted_by_server
+from llmops.backends.litellm_failures import has_status
 from llmops.errors import BadResponseError
 from llmops.integrations.open_calls import server_of
-from llmops.token_usage import read_usage
+from llmops.token_usage import read_usage, service_tier, usage_in, written, written_beside
 from llmops.types import Message, Request, Usage
 from llmops.usage.providers import provider_name
 from llmops.usage.tracker import OpenCall
@@ -70,20 +72,35 @@ def _as_text(item: Any) -> Any:
     return " ".join(map(str, item)) if ids else item
 
 
+def has_begun(call: OpenCall, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a stream that failed had begun: litellm notes its first piece, and counts what came where it can.
+
+    A refusal is the answer's own status; one that litellm read in the stream is not. A single token may be the count of
+    a first piece.
+    """
+    if not call.call.stream:
+        return False
+    counted, error = read_usage(_dumped(kwargs.get("combined_usage_object"))), kwargs.get("exception")
+    if counted is not None and counted.output_tokens > 1:
+        call.counted(counted)
+    reported = isinstance(error, BaseException) and hasattr(error, "status_code") and not has_status(error)
+    return counted is not None or kwargs.get("completion_start_time") is not None or reported
+
+
 def succeeded(call: OpenCall, kwargs: Mapping[str, Any], response: Any) -> None:
     answer = _dumped(response)
     told = _dumped(getattr(response, "usage", None)) or answer.get("usage")
-    usage = read_usage(told) or Usage(requests=1)
-    if call.call.stream and _is_guess(kwargs, told, usage):
+    usage = counted_by_server(read_usage(told) or Usage(requests=1), _full_name(kwargs))
+    if call.call.stream and usage.certainty == "exact" and _is_guess(kwargs, told, usage):
         usage = replace(usage, certainty="estimated")
-    choices = [choice for choice in answer.get("choices") or () if isinstance(choice, Mapping)]
+    call.wrote(_beside(answer))
     call.succeeded(
         usage,
         model=_text(answer.get("model")),
-        finish_reason=next((_text(choice.get("finish_reason")) for choice in choices), ""),
+        finish_reason=next((_text(choice.get("finish_reason")) for choice in _choices(answer)), ""),
         response_id=_text(answer.get("id")),
-        service_tier=_text(answer.get("service_tier")),
-        text="".join(_text((choice.get("message") or {}).get("content") or choice.get("text")) for choice in choices),
+        service_tier=service_tier({**answer, "usage": told}),
+        text=_said(answer),
         first_token_s=_first_token_s(kwargs) if call.call.stream else None,
     )
 
@@ -94,12 +111,32 @@ def succeeded_raw(call: OpenCall, raw: str) -> None:
         answer = json.loads(raw)
     except (ValueError, RecursionError):
         answer = None
-    usage = read_usage(answer.get("usage") or answer.get("usageMetadata")) if isinstance(answer, Mapping) else None
-    if usage is None:
+    if not isinstance(answer, Mapping) or not (usage_in(answer) or answer.get("choices")):
         call.failed(BadResponseError("no answer"))
         return
-    model = _text(answer.get("model") or answer.get("modelVersion"))
-    call.succeeded(usage, model=model, response_id=_text(answer.get("id")), text="")
+    call.wrote(_beside(answer))
+    call.succeeded(
+        read_usage(usage_in(answer)),
+        model=_text(answer.get("model") or answer.get("modelVersion")),
+        response_id=_text(answer.get("id")),
+        service_tier=service_tier(answer),
+        text=_said(answer),
+    )
+
+
+def _choices(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    listed = answer.get("choices")
+    return [choice for choice in listed if isinstance(choice, Mapping)] if isinstance(listed, (list, tuple)) else []
+
+
+def _said(answer: Mapping[str, Any]) -> str:
+    messages = [(choice.get("message"), choice.get("text")) for choice in _choices(answer)]
+    return "".join(_text(m.get("content") if isinstance(m, Mapping) else text) for m, text in messages)
+
+
+def _beside(answer: Mapping[str, Any]) -> str:
+    """What the model wrote that isn't in `_said`: all of it where a provider has no choices."""
+    return written_beside(answer.get("choices")) if _choices(answer) else written(answer)
 
 
 def _dumped(value: Any) -> Mapping[str, Any]:
@@ -107,6 +144,12 @@ def _dumped(value: Any) -> Mapping[str, Any]:
     dump = getattr(value, "model_dump", None)
     made = value if dump is None else dump()
     return made if isinstance(made, Mapping) else {}
+
+
+def _full_name(kwargs: Mapping[str, Any]) -> str:
+    """The model with its provider in front."""
+    kind, model = _text(kwargs.get("custom_llm_provider")), _text(kwargs.get("model"))
+    return model if not kind or model.startswith(f"{kind}/") else f"{kind}/{model}"
 
 
 def _is_guess(kwargs: Mapping[str, Any], told: Any, usage: Usage) -> bool:

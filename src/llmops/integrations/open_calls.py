@@ -15,7 +15,8 @@ from llmops.attribution import ATTRIBUTION, attributed
 from llmops.errors import BackendTimeoutError, BackendUnavailableError
 from llmops.http.failures import refused
 from llmops.integrations.afterwards import AFTERWARDS
-from llmops.usage.providers import provider_of
+from llmops.usage.nested import Around, put_around
+from llmops.usage.providers import kind_at_an_address, provider_of
 from llmops.usage.tracker import OpenCall
 
 OWN_NAMES = ("team", "feature", "user", "prompt")
@@ -25,15 +26,17 @@ _NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ClientConnectorError", "Con
 
 
 class OpenCalls:
-    """Open calls by the library's own id. What is still open when the process ends, ends as forgotten.
+    """Open calls of a library, a Python package, by its own id. What is open when the process ends, ends as forgotten.
 
     `before_end` is called first then, for a library that has events left to tell.
     """
 
-    def __init__(self, before_end: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, library: str, before_end: Callable[[], None] = lambda: None) -> None:
         self._before_end = before_end
+        self._library = library
         self._calls: dict[Hashable, OpenCall] = {}
         self._ends: dict[Hashable, Callable[[OpenCall], None]] = {}
+        self._around: dict[Hashable, Around] = {}
         self._ending = 0
         self._lock = threading.Lock()
         self._pid = 0
@@ -41,19 +44,28 @@ class OpenCalls:
     def __contains__(self, key: Hashable) -> bool:
         return key in self._calls
 
-    def __len__(self) -> int:
-        return len(self._calls) + self._ending
+    def keys(self) -> list[Hashable]:
+        """Of the calls of this process that are open."""
+        return list(self._calls) if self._pid == os.getpid() else []
+
+    def are_over(self, keys: Collection[Hashable]) -> bool:
+        """True when these calls have ended, and none is about to."""
+        return not self._ending and not any(key in self._calls for key in keys)
 
     def add(self, key: Hashable, call: OpenCall) -> None:
-        """Keep a call until it ends."""
+        """Keep a call until it ends, or what sends its request takes it over."""
         AFTERWARDS.start(self._end)
+        around = Around(call, self._library, partial(self._take, key))
         with self._lock:
             if self._pid != os.getpid():  # a fork: the calls that came along are the parent's
                 self._pid = os.getpid()
                 self._calls.clear()
                 self._ends.clear()
+                self._around.clear()
                 self._ending = 0
             self._calls[key] = call
+            self._around[key] = around
+        put_around(around)
 
     def get(self, key: Hashable) -> OpenCall | None:
         """A call that stays open."""
@@ -65,6 +77,9 @@ class OpenCalls:
         with self._lock:
             self._ends.pop(key, None)
             call = self._calls.pop(key, None)
+            around = self._around.pop(key, None)
+            if around is not None:
+                around.end()
             self._ending += call is not None
         try:
             yield call
@@ -88,6 +103,11 @@ class OpenCalls:
         with self.ending(key) as call:
             if call is not None and self._pid == os.getpid():
                 end(call)
+
+    def _take(self, key: Hashable) -> bool:
+        with self._lock:
+            self._ends.pop(key, None)
+            return self._calls.pop(key, None) is not None
 
     def _end(self) -> None:
         self._before_end()
@@ -130,9 +150,7 @@ def _text(value: Any) -> str:
 def server_of(url: str, kind: str) -> tuple[str, str]:
     """Who runs the server at a URL, reached by a library that calls it `kind`; and its host and port."""
     host = urlsplit(url if "://" in url else f"//{url}").netloc.rpartition("@")[2]
-    if host and kind in ("openai", "azure"):  # anybody can run a server of that shape
-        kind = "openai_compatible"
-    return provider_of(host, kind), host
+    return provider_of(host, kind_at_an_address(kind) if host else kind), host
 
 
 def never_sent(error: Any) -> bool:

@@ -9,15 +9,14 @@ from typing import Any
 
 from llmops.backends.server_events import EventParser
 from llmops.errors import BackendError, BackendUnavailableError, BadResponseError
-from llmops.token_usage import read_usage, reported_cost
-from llmops.types import Message, Request, Usage
+from llmops.token_usage import read_usage, reported_cost, service_tier, usage_in, written
+from llmops.types import Message, Request
 from llmops.usage.tracker import OpenCall
 
 PATHS = ("/chat/completions", "/completions", "/responses", "/embeddings")
 """Ends of the paths that cost tokens, of `POST` requests. Anything else is none of our business."""
 
 _NOT_PARAMETERS = ("messages", "input", "prompt", "instructions", "model", "tools", "stream", "stream_options")
-_TEXTS = ("content", "reasoning_content", "reasoning", "refusal", "text", "arguments", "name")
 _WHOLE_EVENTS = ("response.completed", "response.incomplete")
 
 
@@ -69,7 +68,6 @@ class Answered:
         self._body: list[bytes] = []
         self._known: dict[str, Any] = {}
         self._known_cost: int | None = None
-        self._usage: Usage | None = None
         self._is_whole = False
 
     def feed(self, chunk: bytes) -> None:
@@ -115,7 +113,7 @@ class Answered:
         if data.get("status") in ("queued", "in_progress"):  # it goes on in the background: nobody knows the tokens
             self._call.abandoned()
             return
-        self._succeeded("".join(_texts(data)))
+        self._succeeded(written([data.get("choices"), data.get("output")]))
 
     def _add(self, event: bytes) -> None:
         if event.strip() == b"[DONE]":
@@ -142,8 +140,8 @@ class Answered:
         elif isinstance(kind, str) and kind.endswith(".delta"):
             self._receive(data.get("delta"))
         elif not isinstance(inner, Mapping) and "choices" in data:
+            self._receive(written(data.get("choices")))  # before what was counted with it
             self._note(data)
-            self._receive("".join(_texts(data)))
 
     def _receive(self, text: Any) -> None:
         if isinstance(text, str) and text:
@@ -158,21 +156,19 @@ class Answered:
         found = {
             "model": data.get("model"),
             "response_id": data.get("id"),
-            "service_tier": data.get("service_tier"),
+            "service_tier": service_tier(data),
             "finish_reason": next((r for r in reasons if r not in (None, "", "queued", "in_progress")), None),
         }
         self._known |= {name: value for name, value in found.items() if isinstance(value, str) and value}
-        usage = read_usage(data.get("usage"))
-        cost = reported_cost(data.get("usage"))
+        usage = read_usage(usage_in(data))
+        cost = reported_cost(usage_in(data))
         if cost is not None:
             self._known_cost = cost
         if usage is not None:
-            self._usage = usage
             self._call.counted(usage)
 
     def _succeeded(self, text: str = "") -> None:
-        usage = self._usage or Usage(requests=1)
-        self._call.succeeded(usage, text=text, reported_cost=self._known_cost, **self._known)
+        self._call.succeeded(text=text, reported_cost=self._known_cost, **self._known)
 
 
 def _problem(data: Mapping[str, Any], address: str) -> BackendError | None:
@@ -201,17 +197,5 @@ def _messages(data: Mapping[str, Any]) -> tuple[Message, ...]:
         elif isinstance(item, list):  # a text's token ids: as text no fewer bytes than tokens, which a budget counts on
             said.append({"role": "user", "content": " ".join(map(str, item))})
         elif isinstance(item, Mapping):
-            said.append(item if "content" in item else {"role": "user", "content": "".join(_texts(item))})
+            said.append(item if "content" in item else {"role": "user", "content": written(item)})
     return tuple(said)
-
-
-def _texts(value: Any) -> list[str]:
-    """Every text a model wrote in an answer, a choice, a delta or an output item: words, reasoning, tool calls."""
-    if isinstance(value, list):
-        return [text for item in value for text in _texts(item)]
-    if not isinstance(value, Mapping):
-        return []
-    found = [value[name] for name in _TEXTS if isinstance(value.get(name), str)]
-    for name in ("choices", "message", "delta", "tool_calls", "function", "output", "content", "summary"):
-        found += _texts(value.get(name))
-    return found

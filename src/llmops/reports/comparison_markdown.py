@@ -104,7 +104,8 @@ def _cost(metric: MetricComparison, alpha: float) -> str:
     if metric.verdict in ("improved", "regressed"):
         fits = interval(metric)
         said = f"Between {fits.replace(' to ', ' and ')} ({confidence(metric, alpha)})." if fits else ""
-    return f"- {mark(metric)} {_headline(metric)}. {said}\n"
+    held = [prose(one, 150) for one in cautions(metric)[:MAX_CAUTIONS]] if metric.verdict == "inconclusive" else []
+    return f"- {mark(metric)} {_headline(metric)}. {' '.join([said, *held])}\n"
 
 
 def _headline(metric: MetricComparison) -> str:
@@ -247,7 +248,7 @@ def _footer(comparison: Comparison, summary: Summary) -> str:
 
 
 def _spent(comparison: Comparison, summary: Summary) -> str:
-    """Answers from the cache, tokens paid for and tokens that the cache saved."""
+    """Answers from the cache, and of two runs the tokens paid for; a run says by itself what it spent."""
     sides = [v for v in summary.variants if v.name in (comparison.baseline, comparison.candidate)]
     answers, cached = sum(side.trials for side in sides), sum(side.cached for side in sides)
     spent = sum(side.usage.total_tokens for side in sides)
@@ -256,6 +257,8 @@ def _spent(comparison: Comparison, summary: Summary) -> str:
     saved = max(round(sum(map(_all_tokens, sides))) - spent, 0) if cached else 0
     from_cache = f" {cached:,} of {plural(answers, 'answer')} came from the cache." if cached else ""
     about = f", about {saved:,} saved" if saved else ""
+    if "spent" in summary.record.config:
+        return from_cache
     paid = sum((side.usage for side in sides), Usage())
     money = f", {dollars(paid.cost / 1_000_000_000)}" if paid.cost else ""
     money += f" and {plural(paid.unpriced, 'request')} without a price" if money and paid.unpriced else ""

@@ -1,7 +1,12 @@
 """Rows of the FinOps Open Cost and Usage Specification (FOCUS 1.2): what finance systems read.
 
-A row is one hour or day, provider, model, class of token, sub-account and set of tags. All mandatory columns of
-version 1.2 are there, and those conditional ones that model calls have values for. Amounts are exact decimals.
+A row is one hour or day, provider, model, class of token, service tier, price, sub-account and set of tags. All
+mandatory columns of version 1.2 are there, and those conditional ones that model calls have values for. Amounts are
+exact decimals.
+
+SkuPriceId names the price by what stays: model, class of token and service tier. The specification keeps effective
+dates out of it, so that a price can be followed over time. Which price of ours it was is in x_PriceId, since when in
+x_PriceValidFrom, of which price book in x_PriceRevision.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from llmops.usage.money import decimal_dollars
+from llmops.usage.rates import STANDARD, tier_name
 
 VERSION = "1.2"
 COLUMNS: dict[str, type] = {
@@ -25,7 +31,8 @@ COLUMNS: dict[str, type] = {
     "PricingUnit": str, "ProviderName": str, "PublisherName": str, "ResourceId": str, "ResourceName": str,
     "ResourceType": str, "ServiceCategory": str, "ServiceName": str, "ServiceSubcategory": str, "SkuId": str,
     "SkuMeter": str, "SkuPriceId": str, "SubAccountId": str, "SubAccountName": str, "Tags": str,
-    "x_CostBasis": str, "x_PriceSource": str, "x_PriceStatus": str, "x_Requests": int,
+    "x_CostBasis": str, "x_PriceId": str, "x_PriceRevision": str, "x_PriceSource": str, "x_PriceStatus": str,
+    "x_PriceValidFrom": str, "x_Requests": int,
 }  # fmt: skip
 MANDATORY = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
@@ -35,8 +42,9 @@ MANDATORY = (
 )  # fmt: skip
 NULLABLE = frozenset({
     "BillingAccountName", "ChargeClass", "ResourceId", "ResourceName", "ResourceType", "SubAccountId", "SubAccountName",
-    "Tags",
+    "Tags", "x_PriceId", "x_PriceRevision", "x_PriceValidFrom",
 })  # fmt: skip
+PRICED_BY = ("provider", "model", "service_tier", "certainty", "source", "price", "revision")
 _METERS = {
     "input": "Input Tokens",
     "cache_read": "Cached Input Tokens",
@@ -76,7 +84,7 @@ def focus_rows(
 ) -> Iterator[dict[str, Any]]:
     """A row for every class of token with a quantity or a cost. Calls without a price have none: they are left out.
 
-    `totals` are by `unit` (hour or day), provider, model, certainty, source, the sub-account and `tags`.
+    `totals` are by `unit` (hour or day), `PRICED_BY`, the sub-account and `tags`.
     """
     for one in totals:
         if one.key["certainty"] not in ("exact", "estimated"):
@@ -112,6 +120,7 @@ def _row(
     who = account.organisation if own else _NAMES.get(provider, provider or "Unknown")
     dollars = decimal_dollars(cost)
     sub = str(key[account.sub_account] or "") or None if account.sub_account else None
+    tier, price = tier_name(str(key["service_tier"] or ""), provider), str(key["price"] or "")
     sku = "/".join((provider or "unknown", model or "unknown", name))
     return {
         **_period(str(key[unit]), unit),
@@ -142,13 +151,16 @@ def _row(
         "ServiceSubcategory": "Generative AI",
         "SkuId": sku,
         "SkuMeter": _METERS[name],
-        "SkuPriceId": sku,
+        "SkuPriceId": sku if tier == STANDARD else f"{sku}/{tier}",
         "SubAccountId": sub,
         "SubAccountName": sub,
         "Tags": _tags(key, tags),
         "x_CostBasis": "gpu time" if own else "tokens",
+        "x_PriceId": price or None,
+        "x_PriceRevision": str(key["revision"] or "") or None,
         "x_PriceSource": source or "unknown",
         "x_PriceStatus": key["certainty"],
+        "x_PriceValidFrom": _valid_from(price),
     }
 
 
@@ -171,6 +183,14 @@ def _period(moment: str, unit: str) -> dict[str, str]:
         "BillingPeriodStart": _iso(month),
         "BillingPeriodEnd": _iso(following),
     }
+
+
+def _valid_from(price: str) -> str | None:
+    """When a price began, from its id: `openai/gpt-4o@2026-01-01`."""
+    try:
+        return _iso(datetime.strptime(price.rpartition("@")[2], "%Y-%m-%d").replace(tzinfo=UTC))
+    except ValueError:
+        return None
 
 
 def _iso(moment: datetime) -> str:

@@ -188,6 +188,8 @@ def _columns(total: CostLine, lines: Sequence[CostLine]) -> Iterator[tuple[str, 
         yield "Cached", lambda line: short_tokens(line.cache_read_tokens)
     yield "Output", lambda line: short_tokens(line.output_tokens)
     yield "Mean time", _mean_time
+    if total.first_tokens:
+        yield "First token", lambda line: seconds(line.first_token_mean_s)
 
 
 def _cost_cell(line: CostLine, whole: int) -> str:
@@ -248,6 +250,8 @@ def _accepted(report: CostReport) -> str:
         judged = money(answers.each_with_checking) if answers.checking else MISSING
         lacking = f"<small>{plural(answers.unpriced, 'request')} without a price</small>" if answers.unpriced else ""
         reused = f"<small>{answers.reused:,} from the cache</small>" if answers.reused else ""
+        if answers.reused and answers.each_sent is not None:
+            lacking = f"<small>{safe(money(answers.each_sent))} without the cached</small>{lacking}"
         rows.append(
             f"<tr><th scope=row>{safe(answers.variant, 80)}</th><td>{answers.accepted:,} of {answers.answers:,}{reused}"
             f"</td><td class=cost><b>{safe(each)}</b>{lacking}</td><td>{safe(judged)}</td></tr>\n"

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from llmops.usage.conditions import Condition
+
 TOKEN_CLASSES = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 PARTS = ("input", "cache_read", "cache_write", "output", "reasoning", "fees")
 TIMES = ("hour", "day", "month")
@@ -134,7 +136,8 @@ NOTHING_PRUNED = Pruned()
 class AcceptedAnswers:
     """Answers of a variant that met a rule. `cost` is what its answers cost, `checking` what judging them did.
 
-    `reused` of the accepted answers came from a cache or an earlier run: they weren't paid for in this one.
+    `reused` of the accepted answers came from a cache or an earlier run: they weren't paid for in this one, so variants
+    are compared by `each_sent`.
     """
 
     variant: str
@@ -150,6 +153,15 @@ class AcceptedAnswers:
     def each(self) -> int | None:
         """Nano-dollars per accepted answer; None without a cost or an accepted answer."""
         return round(self.cost / self.accepted) if self.cost is not None and self.accepted else None
+
+    @property
+    def each_sent(self) -> int | None:
+        """Nano-dollars per accepted answer that this run paid for, without those that were `reused`; None without one.
+
+        The answers that were reused and not accepted cost nothing either: they change neither side.
+        """
+        sent = self.accepted - self.reused
+        return round(self.cost / sent) if self.cost is not None and sent > 0 else None
 
     @property
     def each_with_checking(self) -> int | None:
@@ -187,7 +199,7 @@ class CostReport:
     purposes: tuple[CostLine, ...] = ()
     since: float | None = None
     until: float | None = None
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: Mapping[str, Condition] = field(default_factory=dict)
     unpriced: tuple[UnpricedModel, ...] = ()
     accepted: tuple[AcceptedAnswers, ...] = ()
     times: tuple[str, ...] = ()

@@ -8,7 +8,6 @@ from llmops.reports.cost_lines import CostReport
 from llmops.reports.cost_terminal import accepted_lines, table
 from llmops.reports.cost_words import (
     MOST_UNPRICED,
-    NOT_SAID,
     averages,
     checking,
     conditions,
@@ -20,6 +19,7 @@ from llmops.reports.cost_words import (
     unpriced_line,
 )
 from llmops.reports.markup import prose, row, span
+from llmops.usage.conditions import NO_VALUE
 
 MOST_ROWS = 200
 
@@ -53,7 +53,7 @@ def _table(report: CostReport, write: Callable[[str], object]) -> None:
     write(row(prose(head, 60) for head in heads))
     write(row("---" if place < by else "---:" for place in range(len(heads))))
     for cells in rows:
-        write(row([*(text if text == NOT_SAID else span(text) for text in cells[:by]), *cells[by:]]))
+        write(row([*(text if text == NO_VALUE else span(text) for text in cells[:by]), *cells[by:]]))
     if hidden:
         write(f"\n{hidden}.\n")
     write("\n")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from llmops.reports.cost_lines import PARTS, TOKEN_CLASSES, AcceptedAnswers, CostLine, CostReport
-from llmops.reports.cost_tables import write_csv_table, write_parquet_table
+from llmops.reports.cost_tables import plain, write_csv_table, write_parquet_table
+from llmops.usage.conditions import as_data
 from llmops.usage.money import decimal_dollars
 
 COUNTS = ("requests", "unsent", "pending", "errors", "unpriced", "unknown", "uncounted")
@@ -74,7 +75,7 @@ def cost_data(report: CostReport) -> dict[str, Any]:
         "by": list(report.by),
         "since": _iso(report.since),
         "until": _iso(report.until),
-        "where": dict(report.where),
+        "where": {name: as_data(wanted) for name, wanted in report.where.items()},
         "total": figures(report.total),
         "purposes": {line.key[0]: figures(line) for line in report.purposes},
         "lines": list(cost_rows(report)),
@@ -91,11 +92,6 @@ def cost_data(report: CostReport) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
-    """What JSON has no type for: a `Decimal` becomes a number, anything else text."""
-    return float(value) if isinstance(value, Decimal) else str(value)
-
-
 def _accepted(answers: AcceptedAnswers) -> dict[str, Any]:
     return {
         "variant": answers.variant,
@@ -107,6 +103,7 @@ def _accepted(answers: AcceptedAnswers) -> dict[str, Any]:
         "cost_usd": in_dollars(answers.cost),
         "checking_usd": in_dollars(answers.checking),
         "per_accepted_usd": in_dollars(answers.each),
+        "per_accepted_sent_usd": in_dollars(answers.each_sent),
         "per_accepted_with_checking_usd": in_dollars(answers.each_with_checking),
     }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from llmops.reports.cost_lines import AcceptedAnswers, CostLine, CostReport, Spender
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 MOST_LINES = 30
 _WIDEST = 60
+_NARROW = 60  # columns of a terminal
+_SHORTEST = 12  # columns that still tell names apart
 
 
 def write_cost_terminal(report: CostReport, write: Callable[[str], object]) -> None:
@@ -111,48 +114,87 @@ def _columns(total: CostLine, lines: Sequence[CostLine]) -> Iterator[tuple[str, 
     yield "per 1,000", lambda line: in_column(line.per_thousand, dearest)
 
 
-_SPARE = ("cached", "output", "input", "share", "estimated")
+_SPARE = ("cached", "output", "input", "share", "estimated", "judges+guards", "per 1,000", "unknown", "unpriced")
 
 
 def print_table(
     console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, spare: Sequence[str] = ()
 ) -> None:
-    """A table with its first `left` columns to the left.
+    """A table with its first `left` columns to the left; its lines are never broken.
 
-    Where it would be wider than the console, the columns of `spare` are left out one after another; if that isn't
-    enough, every row becomes a block with all of them.
+    Where it would be wider than the terminal, the columns of `spare` are left out one after another, then those to the
+    left are cut; a line below says which. If that isn't enough, and on a terminal of less than 60 columns, every row
+    becomes a block with all of them. In a pipe without COLUMNS nothing is left out: a line is a row.
     """
-    from rich.table import Table
-    from rich.text import Text
-
     safe = [[printable(cell, _WIDEST, one_line=True) for cell in row] for row in rows]
-    shown = _fitting(heads, safe, spare, console.width)
+    shown = fitting(heads, safe, left, spare, _width(console))
     if shown is None:
-        for row in safe:
-            say(console, " · ".join(row[:left]), style="bold")
-            for head, cell in zip(heads[left:], row[left:], strict=True):
-                if cell not in ("", MISSING):
-                    say(console, f"  {head}: {cell}" if head else f"  {cell}")
+        _print_blocks(console, heads, safe, left)
         return
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for place in shown:
-        made.add_column(heads[place], justify="left" if place < left else "right", no_wrap=True)
-    for row in safe:
-        made.add_row(*(Text(row[place]) for place in shown))
-    console.print(made)
+    for number, row in enumerate([list(heads), *safe]):
+        cells = [fixed(row[place], width, right=place >= left) for place, width in shown.items()]
+        _print_line(console, "  ".join(cells).rstrip(), "" if number else "bold")
+    missing = [head for place, head in enumerate(heads) if place not in shown]
+    if missing:
+        say(console, f"(no room for {', '.join(missing)})")
 
 
-def _fitting(heads: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int) -> list[int] | None:
-    """The columns that fit side by side, or None."""
+def _width(console: Console) -> int | None:
+    """How wide lines may be; None in a pipe, unless COLUMNS says."""
+    return console.width if console.is_terminal or os.environ.get("COLUMNS") else None
+
+
+def _print_blocks(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
+    for row in rows:
+        say(console, " · ".join(row[:left]), style="bold")
+        for head, cell in zip(heads[left:], row[left:], strict=True):
+            if cell not in ("", MISSING):
+                say(console, f"  {head}: {cell}" if head else f"  {cell}")
+
+
+def fitting(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], left: int, spare: Sequence[str], width: int | None
+) -> dict[int, int] | None:
+    """The columns that fit side by side, by their place, each with its width; None when they are too few."""
     from rich.cells import cell_len
 
-    wide = [max(map(cell_len, column)) + 2 for column in zip(heads, *rows, strict=True)]
-    shown = list(range(len(heads)))
-    for name in ("", *spare):
-        shown = [place for place in shown if not name or heads[place] != name]
-        if sum(wide[place] for place in shown) - 2 <= width:
+    shown = dict(enumerate(max(map(cell_len, column)) for column in zip(heads, *rows, strict=True)))
+    if width is None or _taken(shown) <= width:
+        return shown
+    if width < _NARROW:
+        return None
+    for name in spare:
+        if name in heads:
+            shown.pop(list(heads).index(name), None)
+        if _taken(shown) <= width:
             return shown
-    return None
+    cut = [place for place in shown if place < left]
+    while _taken(shown) > width:
+        longest = max(cut, key=lambda place: shown[place], default=None)
+        if longest is None or shown[longest] <= _SHORTEST:
+            return None
+        shown[longest] -= 1
+    return shown
+
+
+def _taken(shown: Mapping[int, int]) -> int:
+    return sum(shown.values()) + 2 * (len(shown) - 1)
+
+
+def fixed(text: str, width: int, *, right: bool) -> str:
+    """`text` as wide as its column; one that is longer ends in `…`."""
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) > width:
+        text = set_cell_size(text, width - 1).rstrip() + "…"
+    blank = " " * (width - cell_len(text))
+    return blank + text if right else text + blank
+
+
+def _print_line(console: Console, text: str, style: str = "") -> None:
+    from rich.text import Text
+
+    console.print(Text(text, style=style), soft_wrap=True)
 
 
 def accepted_lines(accepted: Sequence[AcceptedAnswers]) -> Iterator[str]:
@@ -168,9 +210,13 @@ def accepted_lines(accepted: Sequence[AcceptedAnswers]) -> Iterator[str]:
             more = f", {money(answers.each_with_checking)} with judging" if answers.checking else ""
             yield f"  cost per accepted answer: {money(answers.each)}{more}"
         if answers.reused:
-            yield f"  {answers.reused:,} of them came from the cache and cost nothing here"
+            yield f"  {answers.reused:,} of them came from the cache and cost nothing here{_without_them(answers)}"
         if answers.unpriced:
             yield f"  {plural(answers.unpriced, 'request')} unpriced: the true cost is higher"
+
+
+def _without_them(answers: AcceptedAnswers) -> str:
+    return "" if answers.each_sent is None else f": without them {money(answers.each_sent)} each"
 
 
 def print_spenders(spenders: Sequence[Spender], by: Sequence[str], console: Console, compared: bool) -> None:
@@ -178,7 +224,8 @@ def print_spenders(spenders: Sequence[Spender], by: Sequence[str], console: Cons
     heads = [*(title_of(name).lower() for name in by), "cost", "share", "requests"]
     heads += ["before", "change"] if compared else []
     top = max((spender.line.cost or 0 for spender in spenders), default=0)
-    print_table(console, heads, [_spender(spender, compared, top) for spender in spenders], left=len(by))
+    rows = [_spender(spender, compared, top) for spender in spenders]
+    print_table(console, heads, rows, left=len(by), spare=("share", "before", "requests"))
 
 
 def _spender(spender: Spender, compared: bool, top: int) -> list[str]:

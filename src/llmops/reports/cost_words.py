@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from llmops.reports.cost_lines import TIMES, CostLine, CostReport, Pruned, UnpricedModel
 from llmops.reports.figures import MISSING, plural, share
+from llmops.usage.conditions import NO_VALUE, in_words
 from llmops.usage.money import NANOS, dollars
 
-NOT_SAID = "(none)"
 MOST_UNPRICED = 10
 PURPOSES = {"app": "Application", "eval": "Evaluations", "judge": "Judges", "guard": "Guards"}
 
@@ -38,7 +38,7 @@ def in_column(nanodollars: int | None, top: int) -> str:
 
 def value_of(text: str) -> str:
     """What a field says, or that it says nothing."""
-    return text or NOT_SAID
+    return text or NO_VALUE
 
 
 def title_of(field: str) -> str:
@@ -72,8 +72,8 @@ def span_of(report: CostReport) -> str:
 
 
 def conditions(report: CostReport) -> str:
-    """What the calls were chosen by: `team = search`."""
-    return ", ".join(f"{key} = {value_of(value)}" for key, value in report.where.items())
+    """What the calls were chosen by: `team = search or sales, user is not ann`."""
+    return ", ".join(in_words(name, wanted) for name, wanted in report.where.items())
 
 
 def headline(total: CostLine) -> str:

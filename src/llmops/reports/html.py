@@ -19,6 +19,7 @@ from llmops.reports.html_charts import distributions
 from llmops.reports.html_comparison import comparisons
 from llmops.reports.html_data import case_data
 from llmops.reports.html_intervals import icon
+from llmops.reports.html_spent import spent_section
 from llmops.reports.html_tables import gates, notes, provenance, tags, variants
 from llmops.reports.plain import printable
 from llmops.reports.summary import Summary, summarize
@@ -88,6 +89,7 @@ def _body(summary: Summary) -> Iterator[str]:
 
 def _answers(summary: Summary) -> Iterator[str]:
     yield f"<section><h2>Summary</h2>\n{variants(summary)}{notes(summary)}</section>\n"
+    yield spent_section(summary)
     charts = distributions(summary)
     if charts:
         yield f"<section><h2>Score distributions</h2>\n{charts}</section>\n"

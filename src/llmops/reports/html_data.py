@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from llmops.reports.rows import jsonable
 from llmops.reports.selection import Ranking
 from llmops.reports.summary import Summary
 from llmops.types import Case, Result, Results
+from llmops.usage.money import dollars
 
 MAX_CASES = 2_000
 MAX_BYTES = 16_000_000
@@ -140,6 +142,8 @@ def _result(result: Result, variant: int, metrics: list[str]) -> dict[str, Any]:
         "text": _cut(output.text),
         "error": None if output.error is None else [_line(output.error.kind), _cut(output.error.message, 2000)],
         "latency": jsonable(output.latency_s),
+        "first_token": _first_token(output.metadata.get("first_token_s")),
+        "cost": None if usage.cost is None or usage.unpriced else dollars(usage.cost),
         "tokens": [usage.input_tokens, usage.output_tokens] if known else None,
         "cached": output.cached,
         "scores": [None if s is None else [jsonable(s.value), printable(s.reason, 1000)] for s in scores],
@@ -151,6 +155,11 @@ def _result(result: Result, variant: int, metrics: list[str]) -> dict[str, Any]:
         "missed": _missed(result),
         "tools": [[_line(t.name), _cut(as_text(t.arguments), 2000)] for t in output.tool_calls[:MAX_CONTEXTS]],
     }
+
+
+def _first_token(value: Any) -> float | None:
+    """Seconds, from metadata that a pipeline may have filled with anything."""
+    return value if type(value) is float and value >= 0 and value != math.inf else None
 
 
 def _is_relevant(case: Case, passage: str) -> bool | None:

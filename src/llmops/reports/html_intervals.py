@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from llmops.reports.html_tables import safe
-from llmops.reports.verdicts import change, interval, signed, title
+from llmops.reports.verdicts import cautions, change, interval, is_cost, signed, title
 from llmops.types import MetricComparison
 
 ICONS = {
@@ -48,7 +48,8 @@ def icon(verdict: str) -> str:
 
 def row_of(m: MetricComparison) -> Row:
     """A metric with its verdict's sign and both means."""
-    return Row(m, f"{icon(m.verdict)}{safe(title(m), 80)}", safe(change(m)))
+    held = cautions(m)[:1] if is_cost(m) and m.verdict == "inconclusive" else []  # the cards say it of the others
+    return Row(m, f"{icon(m.verdict)}{safe(title(m), 80)}", safe(" · ".join([change(m), *held]).removeprefix(" · ")))
 
 
 def plot(rows: Sequence[Row], label: str, scale: Scale, *, heading: bool = True) -> str:

@@ -12,12 +12,14 @@ const browser = (() => {
     item.by = variants.map((_, v) => item.results.filter((r) => r.variant === v).sort((a, b) => a.repeat - b.repeat));
     item.scores = item.by.map((repeats) =>
       metrics.map((_, m) => mean(repeats.map((r) => (r.scores[m] ? r.scores[m][0] : null)).filter((x) => x !== null))));
+    item.time = item.by.map((repeats) => mean(repeats.map((r) => r.latency).filter((x) => x !== null)));
     item.failed = item.by.map((repeats) => repeats.some((r) => r.error));
     const seen = item.scores.map((row) => row[leading]).filter((x) => x !== null && x !== undefined);
     item.gap = seen.length > 1 ? Math.max(...seen) - Math.min(...seen) : null;
     item.haystack = [item.id, item.question, item.expected, ...item.tags, ...item.results.map((r) => r.text)]
       .join("\n").toLowerCase();
   });
+  const timed = cases.some((item) => item.time.some((x) => x !== null));
   const observed = metrics.map((metric, m) => {
     const values = cases.flatMap((item) => item.scores.map((row) => row[m])).filter((x) => x !== null);
     const low = metric.low ?? values.reduce((a, b) => Math.min(a, b), Infinity);
@@ -52,8 +54,8 @@ const browser = (() => {
   };
   const sortValue = (item) => {
     if (state.sort === "id" || state.sort === "gap") return item[state.sort];
-    const [m, v] = state.sort.split(":").map(Number);
-    return item.scores[v][m];
+    const [m, v] = state.sort.split(":");
+    return m === "time" ? item.time[v] : item.scores[v][m];
   };
   const compare = (a, b) => {
     if (state.sort === null) {
@@ -91,6 +93,7 @@ const browser = (() => {
       const name = variants.length > 1 ? `${metric.name}, ${variant.name}` : metric.name;
       return [[`${m}:${v}`, `${name} ↑`], [`${m}:${v}:down`, `${name} ↓`]];
     })),
+    ...(timed ? variants.map((variant, v) => [`time:${v}:down`, variants.length > 1 ? `Slowest, ${variant.name}` : "Slowest"]) : []),
   ];
   const tags = [...new Set(cases.flatMap((item) => item.tags))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   const tools = make("form", { class: "tools", role: "search", on: { submit: (e) => e.preventDefault() } },
@@ -139,6 +142,10 @@ const browser = (() => {
     }
     if (!metrics.length) first.append(...shown.map((v) => make("th", { scope: "col", text: variants[v].name })));
     if (grouped) first.append(heading("gap", "Gap", { rowspan: 2, title: `Between variants, in ${metrics[leading].name}` }));
+    if (timed && grouped) {
+      first.append(make("th", { scope: "colgroup", colspan: shown.length, text: "Time" }));
+      second.append(...shown.map((v) => heading(`time:${v}`, variants[v].name, {}, swatch(v))));
+    } else if (timed && shown.length === 1) first.append(heading(`time:${shown[0]}`, "Time"));
     return make("thead", {}, first, second);
   };
   const scoreCell = (item, m, v) => {
@@ -156,11 +163,14 @@ const browser = (() => {
     }
     return cell;
   };
+  const timeCell = (item, v) => make("td", { "data-label": chosen().length > 1 ? `Time · ${variants[v].name}` : "Time" },
+    make("span", { class: "cell time", text: item.time[v] === null ? MISSING : seconds(item.time[v]) }));
   const row = (item) => {
     const shown = chosen();
     const cells = metrics.flatMap((_, m) => shown.map((v) => scoreCell(item, m, v)));
     if (!metrics.length) cells.push(...shown.map((v) => make("td", { "data-label": variants[v].name, text: item.failed[v] ? "error" : "ok" })));
     if (shown.length > 1 && metrics.length) cells.push(make("td", { "data-label": "Gap" }, make("span", { class: "cell", text: number(item.gap) })));
+    if (timed && (metrics.length || shown.length === 1)) cells.push(...shown.map((v) => timeCell(item, v)));
     return make("tr", { on: { click: () => open(item) } },
       make("td", { class: "case" },
         make("button", { class: "open", type: "button", "data-id": item.id },
@@ -208,8 +218,10 @@ const browser = (() => {
     const reasons = metrics.map((metric, m) => [metric.name, result.scores[m] ? result.scores[m][1] : ""]).filter(([, why]) => why);
     const measured = [
       result.latency !== null ? seconds(result.latency) : null,
+      result.first_token !== null ? `first token after ${seconds(result.first_token)}` : null,
       result.tokens ? `${result.tokens[0].toLocaleString("en")} tokens in, ${result.tokens[1].toLocaleString("en")} out` : null,
-      result.cached ? "cached" : null,
+      result.cost,
+      result.cached ? "from the cache" : null,
     ].filter(Boolean);
     return make("div", { class: "repeat" },
       data.repeats > 1 ? make("h4", { text: `Repeat ${result.repeat + 1}` }) : null,

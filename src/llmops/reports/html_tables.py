@@ -30,7 +30,8 @@ def variants(summary: Summary) -> str:
     cached = any(variant.cached for variant in summary.variants)
     priced = any(variant.cost_per_case is not None for variant in summary.variants)
     heads = [_metric_head(info) for info in summary.record.metrics]
-    heads += [f"<th scope=col>{name}</th>" for name in ("Errors", "p50", "p95", "Tokens / case")]
+    first = ["First token"] if summary.streamed else []
+    heads += [f"<th scope=col>{name}</th>" for name in ("Errors", "p50", "p95", *first, "Tokens / case")]
     heads += ["<th scope=col>Cost / case</th>"] if priced else []
     heads += ["<th scope=col>Cached</th>"] if cached else []
     rows = [_variant_row(summary, variant, i, cached, priced) for i, variant in enumerate(summary.variants)]
@@ -52,6 +53,9 @@ def _variant_row(summary: Summary, variant: VariantSummary, place: int, cached: 
     if variant.errors:
         errors = f"<td class=bad>{variant.errors:,}<small>{share(variant.error_share)}</small></td>"
     cells += [errors, f"<td>{seconds(variant.latency_p50)}</td>", f"<td>{seconds(variant.latency_p95)}</td>"]
+    if summary.streamed:
+        tail = f"<small>p95 {seconds(variant.first_token_p95)}</small>" if variant.first_token_p95 is not None else ""
+        cells.append(f"<td>{seconds(variant.first_token_p50)}{tail}</td>")
     cells.append(f"<td>{count(variant.tokens_per_case)}</td>")
     cells += [f"<td>{dollars(variant.cost_per_case)}</td>"] if priced else []
     cells += [f"<td>{variant.cached:,}</td>"] if cached else []

@@ -10,6 +10,7 @@ from typing import Any
 
 from llmops.reports.comparison_data import comparison_data
 from llmops.reports.rows import jsonable, result_row, summary_row
+from llmops.reports.spent import spending_of, spent_data
 from llmops.reports.summary import summarize
 from llmops.types import Results, RunRecord
 
@@ -25,11 +26,13 @@ def write_json(
     head = jsonable(replace(record, comparisons=()))
     del head["comparisons"]
     gates = head.pop("gates")
+    head["config"].pop("spent", None)
     comparisons = [comparison_data(one) for one in record.comparisons]
     body = {
         "format": FORMAT,
         "run": head,
         "variants": summary_row(summary),
+        "spent": jsonable(spent_data(spending_of(summary))),
         "comparisons": comparisons,
         "gates": gates,
     }

@@ -12,6 +12,7 @@ from llmops.reports.figures import ARROWS, MISSING, count, dollars, gate_value, 
 from llmops.reports.markup import fence, fold, row, span
 from llmops.reports.plain import as_text, printable, question, retrieved
 from llmops.reports.selection import CaseView, worth_reading
+from llmops.reports.spent import spending_of, spent_lines
 from llmops.reports.summary import Summary, VariantSummary, summarize
 from llmops.types import Results, RunRecord
 
@@ -59,6 +60,8 @@ def _sections(summary: Summary, results: Results) -> Iterator[str]:
         yield _table(summary)
     elif summary.answers:
         yield fold(f"Figures of {plural(len(summary.variants), 'variant')}", _table(summary))
+    spent = [f"- {line}.\n" for line in spent_lines(spending_of(summary))]
+    yield f"{''.join(spent)}\n" if spent else ""
     yield from _notes(summary)
     if record.gates:
         yield _gates(record)
@@ -75,17 +78,32 @@ def _table(summary: Summary) -> str:
     metrics = summary.record.metrics[:MAX_METRICS]
     heads = [f"{span(info.name, 40)} {ARROWS[info.direction]}".strip() for info in metrics]
     priced = any(variant.cost_per_case is not None for variant in summary.variants)
-    columns = ["variant", *heads, "errors", "p50", "p95", "tokens/case", *(["cost/case"] if priced else [])]
+    columns = [
+        "variant",
+        *heads,
+        "errors",
+        "p50",
+        "p95",
+        *_first_heads(summary),
+        "tokens/case",
+        *(["cost/case"] if priced else []),
+    ]
     text = row(columns) + "|:---|" + "---:|" * (len(columns) - 1) + "\n"
     for variant in summary.variants[:MAX_ROWS]:
         means = [_mean(variant, info.name) for info in metrics]
         errors = f"{variant.errors:,} ({share(variant.error_share)})" if variant.errors else "0"
-        tail = [seconds(variant.latency_p50), seconds(variant.latency_p95), count(variant.tokens_per_case)]
+        tail = [seconds(variant.latency_p50), seconds(variant.latency_p95)]
+        tail += [seconds(variant.first_token_p50), seconds(variant.first_token_p95)] if summary.streamed else []
+        tail += [count(variant.tokens_per_case)]
         tail += [dollars(variant.cost_per_case)] if priced else []
         name = span(variant.name, 60) + (" (baseline)" if variant.baseline else "")
         text += row([name, *means, errors, *tail])
     hidden = len(summary.variants) - MAX_ROWS
     return text + (f"\n{plural(hidden, 'more variant')}.\n" if hidden > 0 else "") + "\n"
+
+
+def _first_heads(summary: Summary) -> list[str]:
+    return ["first token p50", "first token p95"] if summary.streamed else []
 
 
 def _mean(variant: VariantSummary, name: str) -> str:

@@ -55,6 +55,7 @@ class MetricSummary:
 class VariantSummary:
     """One variant. `errors` counts trials, `error_share` is averaged over cases; latencies are in seconds.
 
+    `first_token_p50` and `first_token_p95` are of answers that were streamed, None where none was.
     `usage` is what was paid for; `tokens_per_case` and `cost_per_case` (dollars) also count cached answers.
     """
 
@@ -72,6 +73,8 @@ class VariantSummary:
     latency_mean: float | None
     latency_p50: float | None
     latency_p95: float | None
+    first_token_p50: float | None
+    first_token_p95: float | None
     metrics: Mapping[str, MetricSummary]
 
     @property
@@ -91,6 +94,11 @@ class Summary:
     def cases(self) -> int:
         """Distinct cases seen in any variant."""
         return self.aggregate.total_cases
+
+    @property
+    def streamed(self) -> bool:
+        """True where the time to the first token of some answer is known."""
+        return any(variant.first_token_p50 is not None for variant in self.variants)
 
     @property
     def leading_metric(self) -> MetricInfo | None:
@@ -142,7 +150,7 @@ def _variant(
     ranges: Mapping[str, tuple[float, float] | None],
 ) -> VariantSummary:
     name = info.name
-    seconds, tokens = aggregate.latencies(name), aggregate.tokens(name)
+    seconds, tokens, first = aggregate.latencies(name), aggregate.tokens(name), aggregate.first_tokens(name)
     return VariantSummary(
         info=info,
         baseline=name == record.baseline,
@@ -158,6 +166,8 @@ def _variant(
         latency_mean=mean(seconds) if seconds else None,
         latency_p50=quantile(seconds, 0.5) if seconds else None,
         latency_p95=quantile(seconds, 0.95) if seconds else None,
+        first_token_p50=quantile(first, 0.5) if first else None,
+        first_token_p95=quantile(first, 0.95) if first else None,
         metrics={m.name: _metric(m, name, aggregate, ranges[m.name]) for m in record.metrics},
     )
 

@@ -10,6 +10,7 @@ from llmops.reports.completeness import incomplete
 from llmops.reports.figures import duration, gate_value, plural
 from llmops.reports.plain import encodable, printable
 from llmops.reports.selection import worth_reading
+from llmops.reports.spent import spending_of, spent_lines
 from llmops.reports.summary import MetricSummary, Summary, summarize
 from llmops.reports.terminal_cases import case_lines
 from llmops.reports.terminal_comparison import print_comparisons
@@ -59,6 +60,11 @@ def print_report(
     if _has_answers(summary):
         console.print()
         print_variants(summary, console)
+    spent = spent_lines(spending_of(summary))
+    if spent:
+        console.print()
+    for place, sentence in enumerate(spent):
+        console.print(Text(sentence, style="dim" if place else ""))
     said = _notes(summary)
     if said:
         console.print()

@@ -69,6 +69,6 @@ def _verdicts(comparison: Comparison, alpha: float) -> Table:
 
 
 def _said(metric: MetricComparison, alpha: float, *, brief: bool) -> str:
-    if not brief:
+    if not brief or metric.verdict == "inconclusive":
         return sentence(metric, alpha)
-    return evidence(metric, alpha) if metric.verdict in ("equivalent", "inconclusive") else ""
+    return evidence(metric, alpha) if metric.verdict == "equivalent" else ""

@@ -52,9 +52,19 @@ def _figures(summary: Summary, variant: VariantSummary) -> list[tuple[str, str]]
         ("errors", errors),
         ("p50", seconds(variant.latency_p50)),
         ("p95", seconds(variant.latency_p95)),
+        *_first_token(summary, variant),
         ("tokens\n/case", count(variant.tokens_per_case)),
         *([("cost\n/case", dollars(variant.cost_per_case))] if priced else []),
         *([("cached", count(variant.cached))] if cached else []),
+    ]
+
+
+def _first_token(summary: Summary, variant: VariantSummary) -> list[tuple[str, str]]:
+    if not summary.streamed:
+        return []
+    return [
+        ("first\ntoken p50", seconds(variant.first_token_p50)),
+        ("first\ntoken p95", seconds(variant.first_token_p95)),
     ]
 
 

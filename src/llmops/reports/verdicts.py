@@ -214,11 +214,26 @@ def _at_worst(m: MetricComparison) -> str:
 def _undecided(m: MetricComparison) -> str:
     if not m.n:
         return "" if m.why else "No case has a score on both sides."
+    if is_cost(m) and not m.diff and m.mean_a == m.mean_b:
+        return _tied(m)
     if is_cost(m) and not m.guard:
         return f"{signed(m.diff, m)}."  # nobody asked: how many cases it would take is of no use
     fits = interval(m)
     said = f"{signed(m.diff, m)}; anything from {fits} fits." if fits else f"{signed(m.diff, m)}."
     return f"{said} {_reach(m)}".rstrip()
+
+
+def _tied(m: MetricComparison) -> str:
+    """Why costs that agree are no verdict: no case that differs is no proof that none can."""
+    said, words = f"The same on average, {reading(m.mean_b, m)}", _words(m.info)
+    if m.why:
+        return f"{said}."
+    if not m.margin:
+        return f"{said}. Your limit is 0 here, and that no {words.worse} is possible no number of cases shows."
+    if not math.isfinite(m.lo_safe):
+        return f"{said}."
+    open_ = f"{plural(m.n, 'case')} can't rule out a {words.worse} of {amount(m.lo_safe, m)}"
+    return f"{said}. {open_[:1].upper()}{open_[1:]} (your limit: {limit(m)})."
 
 
 def _reach(m: MetricComparison) -> str:

@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 
 from llmops.errors import BudgetExceededError
 from llmops.store.call_driver import CallDriver
-from llmops.store.encoding import name_key, plain_text
+from llmops.store.call_seeds import MAKE, MOST, Key
+from llmops.store.encoding import is_digest, name_key, plain_text
 from llmops.types import BudgetUnit, Call, Hold
 from llmops.usage.budgets import amount_used
-
-_MOST = 2**63 - 1
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +40,12 @@ class Windows:
         self._changed: set[Key] = set()
         lock = "" if driver.is_file else " FOR UPDATE"
         # By key, so that two processes never wait for each other in a circle.
-        for window, unit in sorted({key_of(hold) for hold in holds}):
-            driver.run(_MAKE, (window, unit, time.time()))
-            [row] = driver.run(_READ + lock, (window, unit))
-            self._windows[window, unit] = list(row)
+        for key in sorted({key_of(hold) for hold in holds}):
+            rows = driver.run(_READ + lock, key)
+            if not rows:  # it is over, and was forgotten meanwhile
+                driver.run(MAKE, (*key, 0, 0, 0, time.time()))
+                rows = driver.run(_READ + lock, key)
+            self._windows[key] = list(rows[0])
 
     def reserve(self, holds: tuple[Hold, ...]) -> BudgetExceededError | None:
         """Set aside all that a call may use, or nothing: then the error that says why."""
@@ -66,6 +66,11 @@ class Windows:
         for hold in _once(holds):
             self._change(hold, amount_used(hold, call), 0)
 
+    def correct(self, holds: tuple[Hold, ...], before: Call, call: Call) -> None:
+        """A call counted as what somebody else said of it: now its process says what it used."""
+        for hold in _once(holds):
+            self._change(hold, amount_used(hold, call) - amount_used(hold, before), 0)
+
     def write(self) -> None:
         """Save what changed."""
         now = time.time()
@@ -79,9 +84,9 @@ class Windows:
     def _change(self, hold: Hold, spent: int, reserved: int) -> None:
         key = key_of(hold)
         window = self._windows[key]
-        window[0] = min(window[0] + spent, _MOST)
-        window[1] = min(max(0, window[1] + reserved), _MOST)
-        window[2] = min(hold.limit, _MOST)
+        window[0] = min(max(0, window[0] + spent), MOST)
+        window[1] = min(max(0, window[1] + reserved), MOST)
+        window[2] = min(hold.limit, MOST)
         self._changed.add(key)
 
 
@@ -109,14 +114,11 @@ def exceeded(hold: Hold, spent: int, reserved: int) -> BudgetExceededError:
 
 
 def ledger(rows: Iterable[tuple[str, BudgetUnit, int, int, int, float]]) -> list[Window]:
-    """Windows from rows in the order of the fields."""
-    return [replace(window, window=plain_text(window.window)) for window in (Window(*row) for row in rows)]
+    """Windows from rows in the order of the fields; of a name that is too long there is only a digest."""
+    found = (Window(*row) for row in rows)
+    return [one if is_digest(one.window) else replace(one, window=plain_text(one.window)) for one in found]
 
 
-_MAKE = (
-    'INSERT INTO budget_windows ("window", unit, spent, reserved, amount_limit, touched_at) '
-    "VALUES (?, ?, 0, 0, 0, ?) ON CONFLICT DO NOTHING"
-)
 _READ = 'SELECT spent, reserved, amount_limit FROM budget_windows WHERE "window" = ? AND unit = ?'
 _WRITE = (
     "UPDATE budget_windows SET spent = ?, reserved = ?, amount_limit = ?, touched_at = ? "

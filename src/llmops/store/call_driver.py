@@ -97,6 +97,18 @@ class CallDriver:
             statement = f"DELETE FROM {table} WHERE id = ANY(%s::uuid[])"  # noqa: S608
             self._cursor.execute(statement, ([id_of(key) for key in keys],))
 
+    def end_open(self, keys: Sequence[bytes]) -> int:
+        """Delete the rows of calls that nothing was set aside for since they began; how many there were."""
+        if not keys:
+            return 0
+        if self.is_file:
+            statement = "DELETE FROM open_calls WHERE id = ? AND added IS NULL"
+            self._cursor.executemany(statement, [(key,) for key in keys])
+        else:
+            statement = "DELETE FROM open_calls WHERE id = ANY(%s::uuid[]) AND added IS NULL"
+            self._cursor.execute(statement, ([id_of(key) for key in keys],))
+        return int(self._cursor.rowcount)
+
     def find(self, table: str, columns: Sequence[str], keys: Sequence[bytes]) -> list[Row]:
         """Rows of calls, locked on a server until the transaction ends; each starts with the id's bytes."""
         names, found = ", ".join(columns), []

@@ -13,6 +13,7 @@ from llmops.errors import InputError, did_you_mean
 from llmops.store.call_tables import CALL_ENDINGS, CALL_GROUPS, CALL_WORDS
 from llmops.store.encoding import plain_text, safe_text
 from llmops.types import Call
+from llmops.usage.conditions import Condition, holds
 
 TAG = "tag:"
 _G, _E = CALL_GROUPS.c, CALL_ENDINGS.c
@@ -89,13 +90,20 @@ def _time(name: str, at: float) -> str:
     return dt.datetime.fromtimestamp(at, dt.UTC).strftime(form)
 
 
-def chosen(where: Mapping[str, str]) -> ColumnElement[bool] | None:
+def chosen(where: Mapping[str, Condition]) -> ColumnElement[bool] | None:
     """The condition that SQL can check; `is_chosen` checks the rest."""
-    found = [_TEXTS[name] == safe_text(wanted) for name, wanted in where.items() if name in _TEXTS]
+    found = [_condition(_TEXTS[name], wanted) for name, wanted in where.items() if name in _TEXTS]
     return and_(*found) if found else None
 
 
-def chosen_keys(where: Mapping[str, str], columns: Any) -> Iterator[ColumnElement[bool]]:
+def _condition(column: ColumnElement[Any], wanted: Condition) -> ColumnElement[bool]:
+    if isinstance(wanted, str):
+        return column == safe_text(wanted)
+    values = list(map(safe_text, wanted.values))
+    return column.not_in(values) if wanted.excluded else column.in_(values)
+
+
+def chosen_keys(where: Mapping[str, Condition], columns: Any) -> Iterator[ColumnElement[bool]]:
     """The same condition on the keys of groups, endings and users: it holds before anything is joined."""
     for table, key in ((CALL_GROUPS, "group_key"), (CALL_ENDINGS, "ending_key"), (CALL_WORDS, "user_key")):
         own = {name: wanted for name, wanted in where.items() if _table_of(name) is table}
@@ -108,11 +116,11 @@ def _table_of(name: str) -> Table:
     return CALL_WORDS if name == "user" else CALL_GROUPS if is_of_group(name) else CALL_ENDINGS
 
 
-def unchecked(where: Mapping[str, str]) -> dict[str, str]:
+def unchecked(where: Mapping[str, Condition]) -> dict[str, Condition]:
     """What `chosen` leaves to be checked: tags and times."""
     return {name: wanted for name, wanted in where.items() if name not in _TEXTS}
 
 
-def is_chosen(call: Call, where: Mapping[str, str]) -> bool:
+def is_chosen(call: Call, where: Mapping[str, Condition]) -> bool:
     """True for a call whose fields are as wanted."""
-    return all(of_call(name, call) == wanted for name, wanted in where.items())
+    return all(holds(wanted, of_call(name, call)) for name, wanted in where.items())

@@ -5,31 +5,35 @@ from __future__ import annotations
 import contextlib
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, literal, select, tuple_
 
-from llmops.errors import NotFoundError
+from llmops.errors import InputError, NotFoundError
 from llmops.store import call_fields as known
 from llmops.store.call_bodies import text_in
 from llmops.store.call_budgets import Window, ledger
-from llmops.store.call_rows import call_of, id_of, key_of
+from llmops.store.call_rows import call_of, id_of, key_of, key_range
 from llmops.store.call_tables import BUDGET_WINDOWS, CALL_ENDINGS, CALL_GROUPS, CALL_TEXTS, CALL_WORDS, CALLS
 from llmops.store.call_totals import Totals, of_time, open_calls, totals
-from llmops.store.call_upkeep import Repriced, prune, prune_text, reprice, settle_dead
+from llmops.store.call_upkeep import Repriced, prune, prune_text, prune_windows, reprice, settle_dead
 from llmops.store.checks import ShapeError
 from llmops.store.encoding import loads
 from llmops.store.location import Place, open_place
 from llmops.store.schema import prepare
+from llmops.store.space import Space, give_back, space
 from llmops.types import Call, CallText, Cost
+from llmops.usage.conditions import Condition
 
 __all__ = ["Calls", "Repriced", "Totals", "Window"]
 
 PAGE = 2_000
+_TOLD = 3  # ids, where several calls begin alike
 Order = Literal["oldest", "newest", "dearest", "longest"]
-_ANY: Mapping[str, str] = MappingProxyType({})
+_ANY: Mapping[str, Condition] = MappingProxyType({})
 _MALFORMED = (ValueError, TypeError, KeyError, AttributeError)
 
 
@@ -72,7 +76,7 @@ class Calls:
         by: Sequence[str] = (),
         since: float | None = None,
         until: float | None = None,
-        where: Mapping[str, str] = _ANY,
+        where: Mapping[str, Condition] = _ANY,
     ) -> list[Totals]:
         """Sums over calls, a line for each combination of the values of the fields `by`, in order of their values.
 
@@ -91,7 +95,7 @@ class Calls:
         *,
         since: float | None = None,
         until: float | None = None,
-        where: Mapping[str, str] = _ANY,
+        where: Mapping[str, Condition] = _ANY,
         order: Order = "oldest",
         limit: int | None = None,
     ) -> Iterator[Call]:
@@ -102,19 +106,23 @@ class Calls:
         """
         known.check(where, "chosen")
         found = self._sorted(since, until, where, order, limit) if order in _SORTS else None
-        return _first(found or self._in_time(since, until, where, newest=order == "newest"), limit)
+        page = PAGE if limit is None or known.unchecked(where) else max(1, min(limit, PAGE))
+        return islice(found or self._in_time(since, until, where, newest=order == "newest", page=page), limit)
 
     def find(self, call_id: str) -> Call:
-        """One call. Raises `NotFoundError`."""
-        key = key_of(call_id)
+        """The call whose id begins so. Raises `NotFoundError`, `InputError` where several do."""
+        first, last = key_range(call_id)
+        between = CALLS.c.id.between(self._bound(first), self._bound(last))
         with self._snapshot() as connection:
-            row = connection.execute(_SELECT.where(CALLS.c.id == self._bound(key))).first()
-            if row is not None:
-                return self._call(row)
-            for call in open_calls(connection):
-                if key_of(call.id) == key:
-                    return call
-        raise NotFoundError(f"no call {call_id!r:.60}", where=self._place.shown)
+            rows = connection.execute(_SELECT.where(between).order_by(CALLS.c.id).limit(_TOLD)).all()
+            found = [*map(self._call, rows), *open_calls(connection)]
+        found = [call for call in found if first <= key_of(call.id) <= last]
+        if not found:
+            raise NotFoundError(f"no call {call_id!r:.60}", where=self._place.shown)
+        if len(found) > 1:
+            ids = ", ".join(call.id for call in found[:_TOLD])
+            raise InputError(f"several calls begin with {call_id!r:.60}", hint=f"such as {ids}")
+        return found[0]
 
     def text(self, call_id: str) -> CallText | None:
         """What was said in a call, None when it wasn't kept."""
@@ -144,28 +152,44 @@ class Calls:
     def settle_dead(self, older_than_s: float | None = None) -> int:
         """Calls of processes that ended without them become `unknown`, and what was held for them spent; how many.
 
-        Only processes of this host that certainly ended; with `older_than_s` also calls that began longer ago in
-        processes of which nobody can tell from here. Should one of those end after all, it says how.
+        Processes of this host that certainly ended, and others that haven't been seen for two minutes; with
+        `older_than_s` also calls that began longer ago in processes of which nobody can tell from here. Should one of
+        those end after all, its process says how, and budgets count that instead.
         """
         return settle_dead(self._place, older_than_s)
 
-    def prune(self, before: float) -> int:
+    def prune(self, before: float, *, dry_run: bool = False) -> int:
         """Delete calls (and what was said) that began before a time and ended; how many. Their sums by hour stay."""
-        return prune(self._place, before)
+        return prune(self._place, before, dry_run=dry_run)
 
-    def prune_text(self, before: float) -> int:
+    def prune_text(self, before: float, *, dry_run: bool = False) -> int:
         """Delete what was said in calls that began before a time; how many."""
-        return prune_text(self._place, before)
+        return prune_text(self._place, before, dry_run=dry_run)
+
+    def prune_windows(self, before: float, *, dry_run: bool = False) -> int:
+        """Delete windows of budgets that ended before a time, or whose run made its last call before it; how many.
+
+        Never those of `total`, nor one that something is set aside in.
+        """
+        return prune_windows(self._place, before, dry_run=dry_run)
+
+    def space(self) -> Space:
+        """How much of a file is empty."""
+        return space(self._place)
+
+    def give_back(self) -> Space:
+        """Give back to the disk what is empty in a file, while others go on writing."""
+        return give_back(self._place)
 
     def _in_time(
-        self, since: float | None, until: float | None, where: Mapping[str, str], *, newest: bool
+        self, since: float | None, until: float | None, where: Mapping[str, Condition], *, newest: bool, page: int
     ) -> Iterator[Call]:
         with self._place.reading() as connection:
             pending = list(open_calls(connection, since, until))
         told = {call.id for call in pending}  # one that ends meanwhile is told of once, as it was
 
         def settled(skewed: bool) -> Iterator[Call]:
-            pages = self._pages(since, until, where, newest=newest, skewed=skewed)
+            pages = self._pages(since, until, where, newest=newest, skewed=skewed, page=page)
             return (call for call in self._calls(pages, where) if call.id not in told)
 
         pending = [call for call in pending if known.is_chosen(call, where)]
@@ -176,10 +200,11 @@ class Calls:
         self,
         since: float | None,
         until: float | None,
-        where: Mapping[str, str] = _ANY,
+        where: Mapping[str, Condition] = _ANY,
         *,
         newest: bool = False,
         skewed: bool | None = None,
+        page: int = PAGE,
     ) -> Iterator[Sequence[Row[Any]]]:
         """Rows in pages, each read by itself, so that no transaction stays open; `skewed` None is both kinds."""
         if skewed is None:
@@ -187,7 +212,7 @@ class Calls:
             yield from self._pages(since, until, where, skewed=True)
             return
         when = of_time(self._place.path is not None, since, until, skewed=skewed)
-        statement = _chosen(_SELECT.where(*when), where).limit(PAGE)
+        statement = _chosen(_SELECT.where(*when), where).limit(page)
         key = (CALLS.c.started_at, CALLS.c.id) if skewed else (CALLS.c.id,)
         statement = statement.order_by(*(column.desc() if newest else column for column in key))
         after: list[ColumnElement[bool]] = []
@@ -196,13 +221,13 @@ class Calls:
                 rows = connection.execute(statement.where(*after)).all()
             if rows:
                 yield rows
-            if len(rows) < PAGE:
+            if len(rows) < page:
                 return
             place, last = tuple_(*key), tuple_(*(literal(getattr(rows[-1], c.name), c.type) for c in key))
             after = [place < last if newest else place > last]
 
     def _sorted(
-        self, since: float | None, until: float | None, where: Mapping[str, str], order: Order, limit: int | None
+        self, since: float | None, until: float | None, where: Mapping[str, Condition], order: Order, limit: int | None
     ) -> Iterator[Call]:
         statement = _chosen(_SELECT, where).order_by(_SORTS[order].desc().nulls_last(), CALLS.c.id)
         if limit is not None and not known.unchecked(where):
@@ -216,7 +241,7 @@ class Calls:
         found.sort(key=lambda row: -(getattr(row, name) or 0))
         return self._calls(iter([found]), where)
 
-    def _calls(self, pages: Iterator[Sequence[Row[Any]]], where: Mapping[str, str]) -> Iterator[Call]:
+    def _calls(self, pages: Iterator[Sequence[Row[Any]]], where: Mapping[str, Condition]) -> Iterator[Call]:
         rest = known.unchecked(where)
         for page in pages:
             for row in page:
@@ -247,14 +272,7 @@ def _start(call: Call) -> float:
     return call.started_at
 
 
-def _first(calls: Iterator[Call], limit: int | None) -> Iterator[Call]:
-    for number, call in enumerate(calls):
-        if limit is not None and number >= limit:
-            return
-        yield call
-
-
-def _chosen(statement: Select[Any], where: Mapping[str, str]) -> Select[Any]:
+def _chosen(statement: Select[Any], where: Mapping[str, Condition]) -> Select[Any]:
     condition = known.chosen(where)
     return statement if condition is None else statement.where(condition)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from llmops.errors import StoreError
+from llmops.errors import InputError, StoreError
 from llmops.store.encoding import dumps, loads, plain_text, safe_text
 from llmops.types import Attribution, Call, Cost, Usage
 
@@ -42,6 +42,14 @@ def key_of(call_id: str) -> bytes:
     if len(key) != 16:
         raise StoreError(f"{call_id!r:.60} is no id of a call", hint="llmops.identity.new_id() makes them")
     return key
+
+
+def key_range(begun: str) -> tuple[bytes, bytes]:
+    """The first and the last of the keys whose ids begin so. Raises `InputError` for what no id begins with."""
+    digits = begun.strip().replace("-", "").lower()
+    if not 0 < len(digits) <= 32 or not all(digit in "0123456789abcdef" for digit in digits):
+        raise InputError(f"{begun!r:.60} is no id of a call", hint="llmops cost calls shows them")
+    return bytes.fromhex(digits.ljust(32, "0")), bytes.fromhex(digits.ljust(32, "f"))
 
 
 def id_of(key: bytes | str) -> str:

@@ -79,7 +79,10 @@ class CallRow(Base, table=True):
 
 
 class OpenCallRow(Base, table=True):
-    """A call that was sent and has not ended. `owner_key` is the process, `holds` what is set aside for it."""
+    """A call that was sent and has not ended. `owner_key` is the process, `holds` what is set aside for it.
+
+    `added` is what is set aside in windows of budgets that were made after it began.
+    """
 
     __tablename__ = "open_calls"
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -93,6 +96,16 @@ class OpenCallRow(Base, table=True):
     stream: int = _small("stream")
     rest: str | None = _text("rest", none=True)
     holds: str | None = _text("holds", none=True)
+    added: str | None = _text("added", none=True)
+
+
+class CallProcessRow(Base, table=True):
+    """When a process that makes calls was last seen, by the database's clock. `owner_key` is its word."""
+
+    __tablename__ = "call_processes"
+
+    owner_key: int = _small("owner_key", key=True)
+    seen_at: float = _real("seen_at")
 
 
 class CallGroupRow(Base, table=True):
@@ -213,10 +226,20 @@ class BudgetWindowRow(Base, table=True):
     touched_at: float = _real("touched_at")
 
 
-CALLS, OPEN_CALLS, CALL_GROUPS, CALL_ENDINGS, CALL_WORDS, CALL_HOURS, CALL_TEXTS, BUDGET_WINDOWS = (
+class BudgetScopeRow(Base, table=True):
+    """Budgets whose windows hold all that was spent: one that isn't there has nothing in it. `scope` is a name."""
+
+    __tablename__ = "budget_scopes"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    scope: str = key_text("scope")
+    made_at: float = _real("made_at")
+
+
+CALLS, OPEN_CALLS, CALL_GROUPS, CALL_ENDINGS, CALL_WORDS, CALL_HOURS, CALL_TEXTS, BUDGET_WINDOWS, CALL_PROCESSES = (
     metadata.tables[name]
     for name in (
         *("calls", "open_calls", "call_groups", "call_endings", "call_words", "call_hours", "call_texts"),
-        "budget_windows",
+        *("budget_windows", "call_processes"),
     )
 )

@@ -29,6 +29,7 @@ from llmops.store.call_rows import PARTS, SKEW_S, TOKENS, first_key, id_of
 from llmops.store.call_sums import SUMS
 from llmops.store.call_tables import CALL_ENDINGS, CALL_GROUPS, CALL_HOURS, CALL_WORDS, CALLS, OPEN_CALLS
 from llmops.types import Call
+from llmops.usage.conditions import Condition, holds
 
 HOUR_S = 3600
 _ERRORS = ("error", "timeout")
@@ -72,14 +73,14 @@ _COUNTS = tuple(entry.name for entry in fields(Totals) if entry.name not in ("ke
 
 
 def totals(
-    connection: Connection, by: Sequence[str], since: float | None, until: float | None, where: Mapping[str, str]
+    connection: Connection, by: Sequence[str], since: float | None, until: float | None, where: Mapping[str, Condition]
 ) -> list[Totals]:
     """A line for each combination of the values of `by`, in their order. See `Calls.totals`."""
     wanted = tuple(dict.fromkeys((*by, *known.unchecked(where))))
     lines: dict[tuple[str, ...], dict[str, Any]] = defaultdict(lambda: defaultdict(int))
 
     def add(values: Mapping[str, str], sums: Mapping[str, Any]) -> None:
-        if all(values[name] == value for name, value in known.unchecked(where).items()):
+        if all(holds(wanted, values[name]) for name, wanted in known.unchecked(where).items()):
             line = lines[tuple(values[name] for name in by)]
             for name, number in sums.items():
                 line[name] += number
@@ -136,7 +137,11 @@ def of_time(
 
 
 def _statements(
-    connection: Connection, wanted: Sequence[str], since: float | None, until: float | None, where: Mapping[str, str]
+    connection: Connection,
+    wanted: Sequence[str],
+    since: float | None,
+    until: float | None,
+    where: Mapping[str, Condition],
 ) -> Iterator[Select[Any]]:
     names = set(wanted)
     calls = partial(_of_calls, connection.dialect.name == "sqlite", names, where)
@@ -154,7 +159,7 @@ def _statements(
         yield _summed(source.subquery(), wanted)
 
 
-def _of_hours(names: Set[str], where: Mapping[str, str]) -> Select[Any]:
+def _of_hours(names: Set[str], where: Mapping[str, Condition]) -> Select[Any]:
     """`call_hours`, summed over all keys that aren't needed: joins come after that."""
     hours = CALL_HOURS.c
     if "hour" in names:
@@ -168,7 +173,7 @@ def _of_hours(names: Set[str], where: Mapping[str, str]) -> Select[Any]:
 
 
 def _of_calls(
-    is_file: bool, names: Set[str], where: Mapping[str, str], since: float | None, until: float | None
+    is_file: bool, names: Set[str], where: Mapping[str, Condition], since: float | None, until: float | None
 ) -> Iterator[Select[Any]]:
     """Sums over calls in the shape of `call_hours`, of no more keys than are needed: joins come after them."""
     calls = CALLS.c

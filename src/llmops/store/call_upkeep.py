@@ -16,13 +16,15 @@ from llmops.process import has_ended, is_alive, this_process
 from llmops.store.call_batches import CallTables, Ended
 from llmops.store.call_bodies import holds_in, open_call
 from llmops.store.call_driver import CallDriver
+from llmops.store.call_leases import forget, given_up
 from llmops.store.call_rows import COLUMNS, SKEW_S, Row, call_of, first_key, key_of
 from llmops.store.call_sums import Sums, count
 from llmops.store.call_tables import CALL_GROUPS, CALL_WORDS, OPEN_CALLS
-from llmops.store.encoding import plain_text
+from llmops.store.encoding import is_digest, plain_text
 from llmops.store.failures import RAISED
 from llmops.store.location import Place
 from llmops.types import Call, Cost, Usage
+from llmops.usage.budget_scopes import is_over, scope_of
 
 PAGE = 2_000
 
@@ -83,14 +85,24 @@ def settle_dead(place: Place, older_than_s: float | None = None) -> int:
     old = None if older_than_s is None else time.time() - older_than_s
     with place.reading() as connection:
         owners = [(row.key, json.loads(plain_text(row.word))) for row in connection.execute(_OWNERS)]
-        dead = [key for key, owner in owners if has_ended(owner)]
-        away = [key for key, owner in owners if not (has_ended(owner) or is_alive(owner) or owner == this_process())]
+        late = given_up(connection)
+        away = [key for key, owner in owners if not (is_alive(owner) or owner == this_process())]
+        dead = [key for key, owner in owners if has_ended(owner) or (key in away and key in late)]
         lost: ColumnElement[bool] = OPEN_CALLS.c.owner_key.in_(dead)
         if old is not None:
             lost |= and_(OPEN_CALLS.c.owner_key.in_(away), OPEN_CALLS.c.started_at < old)
         rows = connection.execute(_OPEN.where(lost)).all() if owners else []
+    _give_up(place, rows)
+    if late:
+        with place.writing() as connection:
+            forget(connection, sorted(late))
+    return len(rows)
+
+
+def _give_up(place: Place, rows: Sequence[Any]) -> None:
+    """What calls of dead processes used is not known."""
     if not rows:
-        return 0
+        return
     usage = Usage(requests=1, unpriced=1)
     ended = []
     for row in rows:
@@ -99,34 +111,72 @@ def settle_dead(place: Place, older_than_s: float | None = None) -> int:
     with _tables(place) as tables:
         for start in range(0, len(ended), PAGE):
             tables.write([], ended[start : start + PAGE])
-    return len(ended)
 
 
-def prune(place: Place, before: float) -> int:
+def prune(place: Place, before: float, *, dry_run: bool = False) -> int:
     """See `Calls.prune`."""
     gone = 0
     with _tables(place) as tables:
         for skewed, latest in ((0, before + SKEW_S), (1, 2.0**47 / 1000)):
-            condition = f"started_at < ? AND skewed = {skewed}"
-            gone += _delete(tables.driver, "calls", condition, before, first_key(latest), ("calls", "call_texts"))
+            old = _Old("calls", f"started_at < ? AND skewed = {skewed}", before, first_key(latest))
+            gone += _count(tables.driver, old) if dry_run else _delete(tables.driver, old, ("calls", "call_texts"))
     return gone
 
 
-def prune_text(place: Place, before: float) -> int:
+def prune_text(place: Place, before: float, *, dry_run: bool = False) -> int:
     """See `Calls.prune_text`."""
+    old = _Old("call_texts", "started_at < ?", before, first_key(2.0**47 / 1000))
     with _tables(place) as tables:
-        return _delete(
-            tables.driver, "call_texts", "started_at < ?", before, first_key(2.0**47 / 1000), ("call_texts",)
-        )
+        return _count(tables.driver, old) if dry_run else _delete(tables.driver, old, ("call_texts",))
 
 
-def _delete(driver: CallDriver, table: str, condition: str, before: float, until: bytes, tables: Sequence[str]) -> int:
+def prune_windows(place: Place, before: float, *, dry_run: bool = False) -> int:
+    """See `Calls.prune_windows`."""
+    with _tables(place) as tables:
+        with tables.driver.transaction() as driver:
+            windows = driver.run(_IDLE, (before,))
+            scopes = driver.run("SELECT scope FROM budget_scopes WHERE made_at < ?", (before,))
+        old = [row for row in windows if _was_over(row[0], before)]
+        known = [row for row in scopes if is_over(plain_text(row[0]), before)]
+        for start in range(0, 0 if dry_run else len(old), PAGE):
+            with tables.driver.transaction() as driver:
+                rows = [(*row, before) for row in old[start : start + PAGE]]
+                driver.run_each(_FORGET, rows)
+        with tables.driver.transaction() as driver:
+            driver.run_each("DELETE FROM budget_scopes WHERE scope = ?", [] if dry_run else known)
+    return len(old)
+
+
+def _was_over(key: str, before: float) -> bool:
+    """Whether a window that nothing was counted in since then has ended; those of runs end with their last call."""
+    scope = None if is_digest(key) else scope_of(plain_text(key))
+    return scope is not None and (scope.per == "run" or is_over(plain_text(key), before))
+
+
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """Rows of `table` before a time, whose ids are less than `until`."""
+
+    table: str
+    condition: str
+    before: float
+    until: bytes
+
+
+def _count(driver: CallDriver, old: _Old) -> int:
+    with driver.transaction():
+        statement = f"SELECT COUNT(*) FROM {old.table} WHERE id < ? AND {old.condition}"  # noqa: S608
+        [(count,)] = driver.run(statement, (driver.bound(old.until), old.before))
+    return int(count)
+
+
+def _delete(driver: CallDriver, old: _Old, tables: Sequence[str]) -> int:
     """Delete rows in transactions of a bounded size, in order of their ids."""
-    statement = f"SELECT id FROM {table} WHERE id > ? AND id < ? AND {condition} ORDER BY id LIMIT {PAGE}"  # noqa: S608
+    statement = f"SELECT id FROM {old.table} WHERE id > ? AND id < ? AND {old.condition} ORDER BY id LIMIT {PAGE}"  # noqa: S608
     last, gone = bytes(16), 0
     while True:
         with driver.transaction():
-            found = driver.run(statement, (driver.bound(last), driver.bound(until), before))
+            found = driver.run(statement, (driver.bound(last), driver.bound(old.until), old.before))
             keys = [row[0] if isinstance(row[0], bytes) else row[0].bytes for row in found]
             for each in tables:
                 driver.delete(each, keys)
@@ -154,6 +204,8 @@ def _tables(place: Place) -> Iterator[CallTables]:
         tables.close()
 
 
+_IDLE = 'SELECT "window", unit FROM budget_windows WHERE touched_at < ? AND reserved = 0'
+_FORGET = 'DELETE FROM budget_windows WHERE "window" = ? AND unit = ? AND touched_at < ? AND reserved = 0'
 _OWNERS = select(CALL_WORDS.c.key, CALL_WORDS.c.word).where(
     CALL_WORDS.c.key.in_(select(OPEN_CALLS.c.owner_key).distinct())
 )

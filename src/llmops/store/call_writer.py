@@ -8,10 +8,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 from llmops.errors import StoreError
 from llmops.store.call_batches import Begun, CallTables, Ended, characters, parts, unsent
+from llmops.store.call_leases import RENEW_S
 from llmops.store.call_rows import key_of
 from llmops.store.call_upkeep import settle_dead
 from llmops.store.failures import may_pass, store_timeout_s
@@ -44,15 +44,12 @@ class CallWriter:
         self._begun: list[Begun] = []
         self._ended: list[Ended] = []
         self._characters = 0
-        self._busy = False
-        self._idle = False
-        self._hurry = False
-        self._closing = False
+        self._busy = self._idle = self._hurry = self._closing = self._is_paused = False
         self._last_try = 0.0
         self._failure: StoreError | None = None
         self._dropped: StoreError | None = None
-        self._is_paused = False
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # a signal's handler may flush while its thread is in here
+        self._changed = threading.Condition(self._lock)
         self._connected = threading.Lock()
         self._tables: CallTables | None = None
         self._thread: threading.Thread | None = None
@@ -130,9 +127,7 @@ class CallWriter:
     def __enter__(self) -> CallWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             self.close()
         except StoreError:
@@ -158,21 +153,20 @@ class CallWriter:
         self._start_anew()
 
     def _add(self, begun: Begun) -> None:
-        with self._changed:
+        with self._lock:
             self._check_open()
             self._begun.append(begun)
             self._wake()
 
     def _hand_over(self, ended: Ended) -> None:
-        with self._changed:
+        with self._lock:
             while self._is_full():
                 if self._failure is not None:
                     raise _copy(self._failure)
                 self._changed.wait()
             self._check_open()
             self._ended.append(ended)
-            if ended.text is not None:
-                self._characters += characters(ended)
+            self._characters += characters(ended)
             if len(self._ended) == 1 or self._is_full():
                 self._wake()
 
@@ -185,6 +179,7 @@ class CallWriter:
 
     def _wake(self) -> None:
         if self._idle:
+            self._idle = False  # once is enough
             self._changed.notify_all()
 
     def _is_full(self) -> bool:
@@ -194,7 +189,7 @@ class CallWriter:
         pause = 0.0
         while True:
             begun, ended = self._gather(pause)
-            if not begun and not ended:
+            if not begun and not ended and self._closing:
                 break
             failed = self._write(begun, ended)
             if failed and self._closing and time.monotonic() > self._last_try:
@@ -214,7 +209,8 @@ class CallWriter:
             self._changed.notify_all()
             if pause:
                 self._wait(lambda: bool(self._begun) or self._hurry, min(pause, 0.5) if self._closing else pause)
-            self._wait(lambda: bool(self._begun or self._ended) or self._closing)
+            lease_s = RENEW_S if self._tables and self._tables.open else None
+            self._wait(lambda: bool(self._begun or self._ended) or self._closing, lease_s)
             if not self._begun and not pause:
                 self._wait(lambda: bool(self._begun) or self._closing or self._hurry or self._is_full(), GATHER_S)
             begun, self._begun = self._begun, []
@@ -226,8 +222,11 @@ class CallWriter:
             return begun, ended
 
     def _wait(self, ready: Callable[[], bool], timeout_s: float | None = None) -> None:
-        self._idle = True
-        self._changed.wait_for(ready, timeout_s)
+        def is_ready() -> bool:
+            self._idle = not ready()
+            return not self._idle
+
+        self._changed.wait_for(is_ready, timeout_s)
         self._idle = False
 
     def _write(self, begun: list[Begun], ended: list[Ended]) -> bool:
@@ -253,17 +252,18 @@ class CallWriter:
         """One transaction. What the database refuses to take is dropped, and said by `flush`; nothing else is."""
         try:
             with self._connected:
-                if self._tables is None:
-                    self._tables = CallTables(self._place)
+                tables = self._tables = self._tables or CallTables(self._place)
+                if tables.are_others_late:
                     settle_dead(self._place)  # what they hold would be missing in budgets
                     self._place.engine.dispose()
-                self._tables.write(begun, ended)
+                    tables.are_others_late = False
+                tables.write(begun, ended)
             return None
         except BaseException as error:
             failure = error if isinstance(error, StoreError) else self._place.explain(error)
             if may_pass(error):
                 return failure
-        if len(begun) + len(ended) == 1:
+        if len(begun) + len(ended) < 2:
             for one in begun:
                 one.error = failure
             self._dropped = failure if ended else self._dropped

@@ -13,7 +13,7 @@ from llmops.store.checks import ShapeError
 from llmops.store.urls import scrub
 
 TIMEOUT = "LLMOPS_STORE_TIMEOUT_S"
-_ROOM = "what was saved is intact: free some space, then try again (a run: llmops eval --resume)"
+_ROOM = "what was saved is intact: free some space, then try again"
 _PASSING = ("08", "25", "40", "53", "55", "57", "58")  # connections, transactions, resources, locks, the server itself
 _SQLITE = (
     ("SQLITE_FULL", "the disk is full", _ROOM),
@@ -65,7 +65,7 @@ def _explain(error: BaseException, where: str) -> StoreError:
         hint = "the role needs CREATE to set the tables up, then SELECT, INSERT, UPDATE, DELETE, and USAGE on sequences"
         return StoreError(f"not allowed: {str(cause).strip().splitlines()[0]}", where=where, hint=hint)
     if state and state.startswith(("57P", "08")):
-        hint = "what was saved is intact: try again (a run: llmops eval --resume)"
+        hint = "what was saved is intact: try again"
         return StoreError("the server ended the connection", where=where, hint=hint)
     if is_integrity(error):
         return StoreError("the run was deleted while it was written", where=where, hint="start it again")

@@ -17,7 +17,7 @@ from llmops.store.location import NO_RUNS, Place
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002")  # oldest first
+REVISIONS = ("0001", "0002", "0003")  # oldest first
 SCRIPTS = Path(__file__).parent / "migrations"
 VERSIONS = (SCRIPTS / "versions",)
 _LOCK = 0x6C6C6D6F7073  # any number of ours: "llmops"
@@ -110,6 +110,7 @@ def _use_wal(place: Place) -> None:
     try:
         while True:
             try:
+                raw.cursor().execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file only: pages can be given back
                 raw.cursor().execute("PRAGMA journal_mode=WAL").fetchone()
                 return
             except sqlite3.OperationalError as error:

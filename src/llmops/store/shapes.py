@@ -233,6 +233,8 @@ _GATE = dict.fromkeys(("rule", "variant", "detail"), TEXT) | {
 }
 _COMPARISON = object_with({"alpha": NUMBER, "power": NUMBER, "margin": TEXT, "early_stop": BOOL, "looks": INT})
 _STOPPING = object_with({"alpha": NUMBER, "look": INT, "looks": INT, "cases": INT, "planned": INT})
+_SPENDING = object_with({"paid": of(Usage, _USAGE), "reused": of(Usage, _USAGE), "estimated": INT})
+_SPENT = object_with({"answering": _SPENDING, "judging": lambda value: value and _SPENDING(value), "partial": BOOL})
 _RECORD: dict[str, Check] = dict.fromkeys(("id", "suite", "suite_hash", "dataset", "fingerprint"), TEXT) | {
     "variants": many(of(VariantInfo, {"name": TEXT, "kind": TEXT, "details": mapping, "note": TEXT})),
     "metrics": many(of(MetricInfo, _METRIC)),
@@ -247,6 +249,7 @@ _RECORD: dict[str, Check] = dict.fromkeys(("id", "suite", "suite_hash", "dataset
     "config": object_with(
         {"path": TEXT, "only": many(TEXT), "sample": INT_OR_NONE, "variants": many(TEXT)}
         | {"counterparts": mapping, "comparison": _COMPARISON, "stopping": _STOPPING, "max_repeats": INT, "pooled": INT}
+        | {"spent": _SPENT}
     ),
     "gates": many(of(GateOutcome, _GATE)),
     "comparisons": many(comparison_of),

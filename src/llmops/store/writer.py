@@ -30,6 +30,7 @@ MAX_REMEMBERED = 50_000
 _MAX_INT = 2**63 - 1
 Rows = list[tuple[Any, ...]]
 Trial = tuple[str, str, int]
+Waiting = tuple[Result, int, int]  # with its case's position and about how much text it holds on to
 
 
 class ResultWriter:
@@ -41,7 +42,7 @@ class ResultWriter:
     def __init__(self, place: Place, run_key: int) -> None:
         self._place = place
         self._tables = _Tables(place, run_key)
-        self._waiting: list[tuple[Result, int]] = []
+        self._waiting: list[Waiting] = []
         self._characters = 0
         self._busy = False
         self._hurry = False
@@ -53,6 +54,7 @@ class ResultWriter:
 
     def put(self, result: Result, position: int) -> None:
         """Hand a result over; `position` is its case's place in the dataset. Raises `StoreError` if writing failed."""
+        size = _characters(result)
         with self._changed:
             while self._is_full() and self._failure is None:
                 self._changed.wait()
@@ -60,8 +62,8 @@ class ResultWriter:
                 raise self._again()
             if self._closing:
                 raise StoreError("the writer is closed", where=self._place.shown)
-            self._waiting.append((result, position))
-            self._characters += _characters(result)
+            self._waiting.append((result, position, size))
+            self._characters += size
             if len(self._waiting) == 1 or self._is_full():
                 self._changed.notify_all()
 
@@ -125,7 +127,7 @@ class ResultWriter:
                 self._busy = False
                 self._changed.notify_all()
 
-    def _gather(self) -> Sequence[tuple[Result, int]]:
+    def _gather(self) -> Sequence[Waiting]:
         """The next batch, empty at the end."""
         with self._changed:
             self._busy = False
@@ -157,7 +159,7 @@ class _Tables:
         }
         self._compiled = {name: str(made.compile(dialect=place.engine.dialect)) for name, made in self._inserts.items()}
 
-    def write(self, batch: Sequence[tuple[Result, int]]) -> None:
+    def write(self, batch: Sequence[Waiting]) -> None:
         """Commit a batch. A trial that is already there is replaced, with all its scores."""
         rows = self._rows(batch)
         if self._place.path is None:
@@ -174,8 +176,8 @@ class _Tables:
         if self._driver is not None:
             self._driver.close()
 
-    def _rows(self, batch: Sequence[tuple[Result, int]]) -> Mapping[str, Rows]:
-        latest = {(r.variant, r.case.id, r.repeat): (r, position) for r, position in batch}
+    def _rows(self, batch: Sequence[Waiting]) -> Mapping[str, Rows]:
+        latest = {(r.variant, r.case.id, r.repeat): (r, position) for r, position, _ in batch}
         encode = dumps if self._place.path is not None else _as_is
         key, cases, outputs, scores = self._run_key, [], [], []
         for result, position in latest.values():
@@ -258,14 +260,14 @@ def _delete(table: Table, run_key: int) -> Any:
     )
 
 
-def _parts(batch: Sequence[tuple[Result, int]]) -> Iterator[Sequence[tuple[Result, int]]]:
+def _parts(batch: Sequence[Waiting]) -> Iterator[Sequence[Waiting]]:
     """The batch in transactions of a bounded size, so that a disk that fills up takes as much as fits."""
     start = characters = 0
-    for end, (result, _) in enumerate(batch):
-        characters += _characters(result)
+    for end, (_, _, size) in enumerate(batch):
+        characters += size
         if end > start and (characters > MAX_BATCH_CHARACTERS or end - start >= MAX_BATCH):
             yield batch[start:end]
-            start, characters = end, _characters(result)
+            start, characters = end, size
     yield batch[start:]
 
 

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import queue
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from functools import cache
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 Pause = Callable[[float], bool]
 Send = Callable[[list[T], Pause], tuple[int, str]]
 """Sends a batch; returns how many of it were lost, and why. `pause(seconds)` waits; True means that this is the end."""
+Publish = Callable[[Pause, bool], tuple[int, str]]
+"""Tells what the batches so far came to; `last` that there will be no other time. Returns as `Send` does."""
 
 BATCH = 512
 QUEUE = 20_000
 LINGER_S = 0.5
-EXIT_S = 15.0
+EXIT_S = 5.0
+_LEAST_S = 0.2  # for a second delivery, when a first has used up the time
 _logger = logging.getLogger("llmops.telemetry")
+
+
+@cache
+def _exit_began() -> float:
+    """When this was first asked for, which is when the process began to end."""
+    return time.monotonic()
 
 
 class _Marker:
@@ -37,6 +50,11 @@ class Delivery(Generic[T]):
     What doesn't fit into the queue, or can't be sent, is lost: `report` is told once, with the reason, and again with
     the total at the end. The thread starts with the first item, and again in a forked process, which begins empty: what
     the parent has put in is the parent's to send. `put` may be called from a finaliser.
+
+    `publish`, if there is one, is called from the same thread every `every_s` seconds, when somebody waits for what was
+    put in, and at the end.
+
+    When the process ends, what is left of all deliveries has `exit_s` seconds.
     """
 
     def __init__(
@@ -48,6 +66,9 @@ class Delivery(Generic[T]):
         limit: int = QUEUE,
         linger_s: float = LINGER_S,
         report: Callable[[str], object] = _logger.warning,
+        publish: Publish | None = None,
+        every_s: float = math.inf,
+        exit_s: float = EXIT_S,
     ) -> None:
         self._send = send
         self._of = of
@@ -55,6 +76,9 @@ class Delivery(Generic[T]):
         self._limit = limit
         self._linger_s = linger_s
         self._report = report
+        self._publish = publish
+        self._every_s = every_s
+        self.exit_s = exit_s
         self._begin_empty()
 
     def _begin_empty(self) -> None:
@@ -118,7 +142,9 @@ class Delivery(Generic[T]):
             self._say(f"{self._count_lost()} not exported in all")
 
     def _at_exit(self) -> None:
-        self.close(EXIT_S)
+        for other in list(_STARTED):
+            other.flush(0)  # they send while this one is waited for
+        self.close(max(self.exit_s - (time.monotonic() - _exit_began()), _LEAST_S))
 
     def _start(self) -> None:
         with self._lock:
@@ -126,6 +152,7 @@ class Delivery(Generic[T]):
                 thread = threading.Thread(target=self._run, name="llmops-telemetry", daemon=True)
                 thread.start()
                 self._thread = thread
+                _STARTED.add(self)
                 atexit.register(self._at_exit)
                 processes = sys.modules.get("multiprocessing.util")
                 if processes is not None:  # its workers end without atexit
@@ -148,10 +175,14 @@ class Delivery(Generic[T]):
             return
 
     def _run(self) -> None:
+        due = time.monotonic() + self._every_s
         while True:
-            batch, marker = self._next()
+            batch, marker = self._next(due)
             if batch:
                 self._deliver(batch)
+            if marker is not None or time.monotonic() >= due:
+                self._tell(last=marker is not None and marker.last)
+                due = time.monotonic() + self._every_s
             if self.lost and not self._said:
                 self._say(f"{self._count_lost()} not exported" + ("" if self._ending.is_set() else ", more may follow"))
             if marker is not None:
@@ -159,12 +190,15 @@ class Delivery(Generic[T]):
                 if marker.last:
                     return
 
-    def _next(self) -> tuple[list[T], _Marker | None]:
-        """Waits for an item, lets others gather for a while, and takes a batch: up to a marker at most.
+    def _next(self, due: float) -> tuple[list[T], _Marker | None]:
+        """Waits for an item, lets others gather for a while, and takes a batch: up to a marker at most. Until `due`.
 
         Waiting once for many keeps this thread from waking up, and taking the interpreter's lock, at every item.
         """
-        first = self._queue.get()
+        try:
+            first = self._queue.get(timeout=None if math.isinf(due) else max(due - time.monotonic(), 0))
+        except queue.Empty:
+            return [], None
         if isinstance(first, _Marker):
             self._hurry.clear()
             return [], first
@@ -195,6 +229,17 @@ class Delivery(Generic[T]):
         if lost:
             self._lose(lost, why)
 
+    def _tell(self, *, last: bool) -> None:
+        if self._publish is None:
+            return
+        try:
+            lost, why = self._publish(self._ending.wait, last)
+        except Exception as error:
+            lost, why = 0, type(error).__name__
+        if lost and not self._abandoned:
+            self.sent -= lost
+            self._lose(lost, why)
+
     def _drained(self) -> int:
         count = 0
         while True:
@@ -203,3 +248,6 @@ class Delivery(Generic[T]):
             except queue.Empty:
                 self._queue.put(_Marker(last=True))
                 return count
+
+
+_STARTED: weakref.WeakSet[Delivery[Any]] = weakref.WeakSet()

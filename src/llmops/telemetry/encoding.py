@@ -1,8 +1,11 @@
-"""Spans as OTLP's protobuf messages. The library (extra `telemetry`) is loaded when the first span is encoded."""
+"""Spans as OTLP's protobuf messages, and what metrics share with them.
+
+The library (extra `telemetry`) is loaded when the first span is encoded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -42,7 +45,10 @@ def encoded(spans: Sequence[Span], resource: Mapping[str, Value]) -> Iterator[tu
 
 
 def rejected(body: bytes) -> int:
-    """How many spans the collector's answer says it refused; 0 for an answer that isn't OTLP's."""
+    """How many spans or points the collector's answer says it refused; 0 for an answer that isn't OTLP's.
+
+    The answers for metrics and for spans are the same bytes.
+    """
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
     try:
@@ -57,12 +63,17 @@ def _request(messages: Sequence[Any], resource: Mapping[str, Value]) -> bytes:
 
     request = ExportTraceServiceRequest()
     whole = request.resource_spans.add()
-    whole.resource.attributes.extend(_attributes(resource))
+    whole.resource.attributes.extend(attribute_messages(resource.items()))
     scoped = whole.scope_spans.add()
-    scoped.scope.name, scoped.scope.version = "llmops", _version()
-    scoped.scope.attributes.extend(_attributes({"llmops.semconv": semconv.VERSION}))
+    fill_scope(scoped.scope)
     scoped.spans.extend(messages)
     return bytes(request.SerializeToString())
+
+
+def fill_scope(scope: Any) -> None:
+    """Say in an OTLP scope who measured, and by which conventions."""
+    scope.name, scope.version = "llmops", _version()
+    scope.attributes.extend(attribute_messages([("llmops.semconv", semconv.VERSION)]))
 
 
 @cache
@@ -85,7 +96,7 @@ def _message(span: Span) -> Any:
         kind=trace_pb2.Span.SPAN_KIND_CLIENT,
         start_time_unix_nano=span.start_ns,
         end_time_unix_nano=span.end_ns,
-        attributes=_attributes(span.attributes),
+        attributes=attribute_messages(span.attributes.items()),
     )
     if span.parent is not None:
         message.parent_span_id = bytes.fromhex(span.parent.span_id)
@@ -96,10 +107,11 @@ def _message(span: Span) -> Any:
     return message
 
 
-def _attributes(values: Mapping[str, Value]) -> list[Any]:
+def attribute_messages(values: Iterable[tuple[str, Value]]) -> list[Any]:
+    """OTLP's `KeyValue` of each name and value."""
     from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-    return [KeyValue(key=_text(name), value=_value(value)) for name, value in values.items()]
+    return [KeyValue(key=_text(name), value=_value(value)) for name, value in values]
 
 
 def _value(value: Value) -> Any:

@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from llmops.telemetry.delivery import QUEUE, Delivery, Pause
+from llmops.telemetry.delivery import EXIT_S, QUEUE, Delivery, Pause
 from llmops.telemetry.encoding import check_installed, encoded
-from llmops.telemetry.posting import TIMEOUT_S, Poster
-from llmops.telemetry.settings import Destination, destination_of
+from llmops.telemetry.metric_sink import MetricSink
+from llmops.telemetry.posting import TIMEOUT_S, Poster, suppress_instrumentation
+from llmops.telemetry.settings import Destination, destination_of, metrics_destination_of
 from llmops.telemetry.spans import Parent, Span, Value, span_of
 from llmops.types import Call, CallText
 
-CLOSE_S = 15.0
 _QUEUE_WITH_TEXT = 2_000  # texts are long: the queue must not fill the memory
 _MOST_UNDER_WAY = 100_000
 _Item = tuple[Call, CallText | None, Parent | None]
 _UNSEEN = Parent("", "")
 
 
-def sink_of(settings: Mapping[str, Any], where: str = "") -> OtlpSink | None:
+def sink_of(settings: Mapping[str, Any], where: str = "") -> OtlpSink | MetricSink | None:
     """The exporter that `telemetry:` in llmops.yaml describes, or None when it names no place to send to.
 
     `where` is `file:line` for errors. Raises `ConfigError` on a wrong setting, `MissingExtraError` without the library.
     """
-    to = destination_of(settings, where)
-    return None if to is None else OtlpSink.to(to, where=where)
+    to, measured = destination_of(settings, where), metrics_destination_of(settings, where)
+    metrics = None if measured is None else MetricSink.to(measured, where=where)
+    return metrics if to is None else OtlpSink.to(to, where=where, metrics=metrics)
 
 
 class OtlpSink:
     """Sends every call it is told of as a span, in batches, in the background. Implements `types.CallSink`.
 
     Never waits and never raises: what can't be sent is counted in `dropped`, and said once through Python's logging
-    (`llmops.telemetry`). `content` puts messages and answers into the spans. Raises `MissingExtraError` when made
-    without the library.
+    (`llmops.telemetry`). `content` puts messages and answers into the spans. `metrics` is told of every call as well,
+    and closed with this. Raises `MissingExtraError` when made without the library.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class OtlpSink:
         resource: Mapping[str, Value] | None = None,
         queue_size: int | None = None,
         timeout_s: float = TIMEOUT_S,
+        exit_s: float = EXIT_S,
+        metrics: MetricSink | None = None,
         where: str = "",
     ) -> None:
         check_installed(where)
@@ -53,13 +57,22 @@ class OtlpSink:
         self._resource = dict(resource or {"service.name": "llmops"})
         self._poster = Poster(endpoint, headers or {}, timeout_s=timeout_s)
         limit = queue_size or (_QUEUE_WITH_TEXT if content else QUEUE)
-        self._delivery: Delivery[_Item] = Delivery(self._send, of="calls", limit=limit)
+        self._delivery: Delivery[_Item] = Delivery(self._send, of="calls", limit=limit, exit_s=exit_s)
         self._parents: dict[str, Parent | None] = {}
+        self.metrics = metrics
 
     @classmethod
-    def to(cls, to: Destination, where: str = "") -> OtlpSink:
+    def to(cls, to: Destination, where: str = "", metrics: MetricSink | None = None) -> OtlpSink:
         """The exporter to a destination from settings."""
-        return cls(to.endpoint, to.headers, content=to.content, resource=to.resource, where=where)
+        return cls(
+            to.endpoint,
+            to.headers,
+            content=to.content,
+            resource=to.resource,
+            exit_s=to.exit_s,
+            metrics=metrics,
+            where=where,
+        )
 
     @property
     def sent(self) -> int:
@@ -83,17 +96,26 @@ class OtlpSink:
         if parent is _UNSEEN:
             parent = current_parent()
         self._delivery.put((call, text if self.content else None, parent))
+        if self.metrics is not None:
+            self.metrics.record(call, None)
 
-    def flush(self, timeout_s: float = CLOSE_S) -> bool:
-        """Wait until every call so far is sent or dropped; False when that takes longer."""
-        return self._delivery.flush(timeout_s)
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Wait until every call so far is sent or dropped; False when that takes longer (than `exit_s` by default)."""
+        timeout_s = self._delivery.exit_s if timeout_s is None else timeout_s
+        end = time.monotonic() + timeout_s
+        spans = self._delivery.flush(timeout_s)
+        return (self.metrics is None or self.metrics.flush(max(end - time.monotonic(), 0))) and spans
 
-    def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Send what is left, for at most `timeout_s`. Calls that come later are dropped."""
+    def close(self, timeout_s: float | None = None) -> None:
+        """Send what is left, for at most `timeout_s` (`exit_s` by default). Calls that come later are dropped."""
+        timeout_s = self._delivery.exit_s if timeout_s is None else timeout_s
+        end = time.monotonic() + timeout_s
         self._delivery.close(timeout_s)
+        if self.metrics is not None:
+            self.metrics.close(max(end - time.monotonic(), 0))
 
     def _send(self, batch: list[_Item], pause: Pause) -> tuple[int, str]:
-        _suppress_instrumentation()
+        suppress_instrumentation()
         spans, why = _spans(batch)
         lost = len(batch) - len(spans)
         try:
@@ -136,11 +158,3 @@ def current_parent() -> Parent | None:
         return Parent(f"{context.trace_id:032x}", f"{context.span_id:016x}", state)
     except Exception:  # an application's tracing must not break its calls
         return None
-
-
-def _suppress_instrumentation() -> None:
-    """Keep an application's instrumentation of urllib from tracing what this thread sends."""
-    context: Any = sys.modules.get("opentelemetry.context")
-    key = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", None)
-    if key is not None and context.get_value(key) is None:
-        context.attach(context.set_value(key, True))

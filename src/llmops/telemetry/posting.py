@@ -7,6 +7,7 @@ request: the key of one collector would be sent to another.
 from __future__ import annotations
 
 import http.client
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -63,38 +64,46 @@ class Poster:
         proxies = (urllib.request.ProxyHandler({}),) if here else ()
         self._opener = urllib.request.build_opener(_NoRedirects, *proxies)
 
-    def post(self, body: bytes, spans: int, pause: Callable[[float], bool]) -> tuple[int, str]:
-        """How many of `spans` were lost, and why. `pause(seconds)` waits between tries, True ends them."""
+    def post(self, body: bytes, count: int, pause: Callable[[float], bool]) -> tuple[int, str]:
+        """How many of `count` spans or points were lost, and why. `pause(seconds)` waits for a try; True ends them."""
         end = time.monotonic() + self._give_up_s
         for attempt in range(64):
-            lost, why, wait = self._once(body, spans)
+            lost, why, wait = self._once(body, count)
             if wait is None:
                 return lost, why
             wait = min(wait or 2.0**attempt, LONGEST_PAUSE_S)
             if time.monotonic() + wait > end or pause(wait):
                 return lost, why
-        return spans, why
+        return count, why
 
-    def _once(self, body: bytes, spans: int) -> tuple[int, str, float | None]:
-        """Lost spans, why, and the pause before another try: 0 for the usual one, None when it makes no sense."""
+    def _once(self, body: bytes, count: int) -> tuple[int, str, float | None]:
+        """How many were lost, why, and the pause before a new try: 0 for the usual one, None when it makes no sense."""
         request = urllib.request.Request(self._endpoint, body, self._headers, method="POST")  # noqa: S310 (http only)
         try:
             with self._opener.open(request, timeout=self._timeout_s) as answer:
-                refused = min(rejected(answer.read(_MAX_ANSWER_BYTES)), spans)
+                refused = min(rejected(answer.read(_MAX_ANSWER_BYTES)), count)
                 return refused, f"{self.host} refused them" if refused else "", None
         except urllib.error.HTTPError as error:
             with error:
                 why, headers = self._status(error.code), dict(error.headers or {})
             again = (retry_after_s(headers) or 0.0) if error.code in _AGAIN else None
-            return spans, why, again
+            return count, why, again
         except urllib.error.URLError as error:  # before the whole request was sent
-            return spans, f"{self.host} can't be reached ({type(error.reason).__name__})", 0.0
+            return count, f"{self.host} can't be reached ({type(error.reason).__name__})", 0.0
         except (OSError, http.client.HTTPException) as error:
-            return spans, f"{self.host} took them and gave no answer ({type(error).__name__})", None
+            return count, f"{self.host} took them and gave no answer ({type(error).__name__})", None
         except Exception as error:
-            return spans, f"sending to {self.host} failed ({type(error).__name__})", None
+            return count, f"sending to {self.host} failed ({type(error).__name__})", None
 
     def _status(self, code: int) -> str:
         phrase = next((f" {known.phrase}" for known in HTTPStatus if known == code), "")
         hint = _HINTS.get(code, "use the address it redirects to" if 300 <= code < 400 else "")
         return f"{self.host} answered {code}{phrase}{hint and f'; {hint}'}"
+
+
+def suppress_instrumentation() -> None:
+    """Keep an application's instrumentation of urllib from tracing what this thread sends."""
+    context: Any = sys.modules.get("opentelemetry.context")
+    key = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", None)
+    if key is not None and context.get_value(key) is None:
+        context.attach(context.set_value(key, True))

@@ -7,6 +7,7 @@ dollars, prompt versions or who a call is for: those are `llmops.*`, our own.
 from __future__ import annotations
 
 VERSION = "genai-0.1.0"
+METRICS_BEFORE = "1.41.0"  # of the semantic conventions: the metric names that dashboards in use read
 
 OPERATION = "gen_ai.operation.name"
 PROVIDER = "gen_ai.provider.name"
@@ -29,6 +30,10 @@ ERROR_TYPE = "error.type"
 SERVER_ADDRESS = "server.address"
 SERVER_PORT = "server.port"
 USER = "user.id"
+TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 (a name, no secret)
+TOKEN_MODALITY = "gen_ai.token.modality"  # noqa: S105 (a name, no secret)
+SERVICE_INSTANCE = "service.instance.id"
+OVERFLOW = "otel.metric.overflow"
 
 # Names of before, and of single products, that backends in use read beside the ones above.
 SYSTEM = "gen_ai.system"  # the provider, up to semantic conventions 1.36
@@ -78,6 +83,27 @@ PROVIDERS = {
 }
 """Our names of providers whose conventional name is another; any other name stands for itself."""
 
+TOKEN_BOUNDS = tuple(4.0**power for power in range(14))  # 1, 4, 16 … 67,108,864
+SECOND_BOUNDS = tuple(0.01 * 2**power for power in range(14))  # 0.01, 0.02, 0.04 … 81.92
+"""Upper bounds of the histograms' buckets, as the conventions give them."""
+
+# Up to METRICS_BEFORE.
+TOKEN_USAGE = "gen_ai.client.token.usage"  # noqa: S105 (a name, no secret)
+OPERATION_DURATION = "gen_ai.client.operation.duration"
+OPERATION_FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
+# As of VERSION.
+INFERENCE_DURATION = "gen_ai.client.inference.duration"
+INFERENCE_FIRST_CHUNK = "gen_ai.client.inference.time_to_first_chunk"
+USAGE_INPUT = "gen_ai.client.inference.usage.input_tokens"
+USAGE_OUTPUT = "gen_ai.client.inference.usage.output_tokens"
+USAGE_CACHE_READ = "gen_ai.client.inference.usage.cache_read.input_tokens"
+USAGE_CACHE_WRITE = "gen_ai.client.inference.usage.cache_write.input_tokens"
+USAGE_REASONING = "gen_ai.client.inference.usage.reasoning.output_tokens"
+# Our own.
+CLIENT_COST = "llmops.client.cost"
+CLIENT_CALLS = "llmops.client.calls"
+
+# Prometheus text.
 METRIC_REQUESTS = "llmops_requests"
 METRIC_UNSENT = "llmops_requests_unsent"
 METRIC_PENDING = "llmops_requests_pending"

@@ -55,15 +55,14 @@ def span_of(call: Call, text: CallText | None = None, parent: Parent | None = No
     if text is not None:
         attributes[semconv.INPUT_MESSAGES] = input_messages(text.messages)
         attributes[semconv.OUTPUT_MESSAGES] = output_messages(text.answer, call.finish_reason)
-    failed = call.outcome in _FAILED
     return Span(
-        name=f"{_operation(call)} {call.model_asked or call.model_served}".strip(),
+        name=f"{call.operation} {call.model_asked or call.model_served}".strip(),
         trace_id=parent.trace_id if parent else ids,
         span_id=ids[16:],
         start_ns=start,
         end_ns=start + _nanoseconds(call.duration_s or 0),
         attributes=attributes,
-        error=(call.error or call.outcome) if failed else "",
+        error=error_type(call),
         parent=parent,
     )
 
@@ -82,8 +81,34 @@ def _ids(call_id: str) -> str:
         return hashlib.sha256(call_id.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def _operation(call: Call) -> str:
-    return str(getattr(call, "operation", "chat"))
+def error_type(call: Call) -> str:
+    """The kind of a call's error, empty for one that went well or that the caller ended."""
+    return (call.error or call.outcome) if call.outcome in _FAILED else ""
+
+
+def cost_status(call: Call) -> str:
+    """How sure a call's dollars are: `exact`, `estimated`, without a price `unpriced`, without tokens `unknown`.
+
+    Empty for a call without a cost that was never sent.
+    """
+    if call.cost is not None:
+        return call.cost.certainty
+    if call.outcome == "unsent":
+        return ""
+    return "unknown" if call.usage.certainty == "unknown" else "unpriced"
+
+
+def request_attributes(call: Call) -> tuple[tuple[str, Value | None], ...]:
+    """What is known of a call before it is answered: operation, provider, model and server."""
+    provider = call.provider or call.backend
+    host, port = _server(call.address)
+    return (
+        (semconv.OPERATION, call.operation),
+        (semconv.PROVIDER, semconv.PROVIDERS.get(provider, provider)),
+        (semconv.REQUEST_MODEL, call.model_asked),
+        (semconv.SERVER_ADDRESS, host),
+        (semconv.SERVER_PORT, port),
+    )
 
 
 def _attributes(call: Call) -> Iterator[tuple[str, Value]]:
@@ -96,18 +121,8 @@ def _attributes(call: Call) -> Iterator[tuple[str, Value]]:
 
 
 def _request(call: Call) -> tuple[tuple[str, Value | None], ...]:
-    provider = call.provider or call.backend
-    provider = semconv.PROVIDERS.get(provider, provider)
-    host, port = _server(call.address)
-    return (
-        (semconv.OPERATION, _operation(call)),
-        (semconv.PROVIDER, provider),
-        (semconv.SYSTEM, provider),
-        (semconv.REQUEST_MODEL, call.model_asked),
-        (semconv.REQUEST_STREAM, True if call.stream else None),
-        (semconv.SERVER_ADDRESS, host),
-        (semconv.SERVER_PORT, port),
-    )
+    known = request_attributes(call)
+    return (*known, (semconv.SYSTEM, dict(known)[semconv.PROVIDER]), (semconv.REQUEST_STREAM, call.stream or None))
 
 
 def _answer(call: Call) -> tuple[tuple[str, Value | None], ...]:
@@ -117,7 +132,7 @@ def _answer(call: Call) -> tuple[tuple[str, Value | None], ...]:
         (semconv.FINISH_REASONS, (call.finish_reason,) if call.finish_reason else None),
         (semconv.TIME_TO_FIRST_CHUNK, call.first_token_s),
         (semconv.SERVICE_TIER, call.service_tier),
-        (semconv.ERROR_TYPE, call.error or (call.outcome if call.outcome in _FAILED else "")),
+        (semconv.ERROR_TYPE, error_type(call) or call.error),
     )
 
 
@@ -170,12 +185,11 @@ def _tokens(call: Call) -> Iterator[tuple[str, Value]]:
 def _money(call: Call) -> Iterator[tuple[str, Value]]:
     """Dollars and how sure they are; without a price there is no figure, only `unpriced` or `unknown`."""
     cost = call.cost
+    if status := cost_status(call):
+        yield semconv.COST_STATUS, status
     if cost is None:
-        if call.outcome != "unsent":
-            yield semconv.COST_STATUS, "unknown" if call.usage.certainty == "unknown" else "unpriced"
         return
     yield semconv.COST, cost.total / _NANO
-    yield semconv.COST_STATUS, cost.certainty
     yield semconv.USAGE_COST, cost.total / _NANO
     yield semconv.MLFLOW_COST, _mlflow_cost(cost)
     for part in _PARTS:

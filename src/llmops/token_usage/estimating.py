@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from llmops.types import Message, ToolCall, Usage
 
 CHARACTERS_A_TOKEN = 4  # English text in the tokenizers of GPT, Llama and Claude: 3.5 to 4.5
+_MOST_TIMES = 8  # no tokenizer makes an eighth of these tokens of a text: that is 32 ASCII characters for one
 _MESSAGE = 4  # what a chat template adds to a message
 
 
@@ -35,6 +37,28 @@ def estimated_usage(
     asked = message_tokens(messages) + sum(text_tokens(str(tool)) for tool in tools)
     said = text_tokens(answer) + sum(_MESSAGE + text_tokens(f"{call.name}{call.arguments}") for call in tool_calls)
     return Usage(asked, said, requests=1, certainty="estimated")
+
+
+def believable(told: Usage | None, estimate: Usage) -> Usage:
+    """What a server told of an answer that is here whole, beside an `estimate` of what was sent and received.
+
+    No tokens for a prompt that is there is a count nobody made, and far too few for what was received (0, or the first
+    piece's) is one from before the end: that part is estimated. Everything is when nothing was told.
+    """
+    if told is None:
+        return estimate
+    read, wrote = told.input_tokens or estimate.input_tokens, told.output_tokens
+    if estimate.output_tokens > _MOST_TIMES * wrote:
+        wrote = estimate.output_tokens
+    if (read, wrote) == (told.input_tokens, told.output_tokens) and told.certainty != "unknown":
+        return told
+    return replace(told, input_tokens=read, output_tokens=wrote, certainty="estimated")
+
+
+def so_far(told: Usage, estimate: Usage) -> Usage:
+    """What a server told before the end of an answer: an estimate, of no less than was received."""
+    read, wrote = told.input_tokens or estimate.input_tokens, max(told.output_tokens, estimate.output_tokens)
+    return replace(told, input_tokens=read, output_tokens=wrote, certainty="estimated")
 
 
 def _text(message: Message) -> str:

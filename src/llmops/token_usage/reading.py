@@ -1,16 +1,19 @@
 """Token counts as other systems write them, read into one `Usage`.
 
 Which counts hold which: OpenAI (both APIs), LangChain and litellm count cached tokens inside of the input and reasoning
-inside of the output, as we do; Anthropic counts caches beside `input_tokens`; Gemini counts the cache inside of
-`promptTokenCount` and thoughts beside `candidatesTokenCount`.
+inside of the output, as we do; Anthropic and Bedrock count caches beside the input; Gemini counts the cache inside of
+`promptTokenCount` and thoughts beside `candidatesTokenCount`; xAI's chat completions count reasoning beside
+`completion_tokens`. Totals tell where it is done otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from llmops.token_usage.reporting import BILLED_BESIDE, beside_tokens
+from llmops.token_usage.shapes import SHAPED, in_plain_names, whole
 from llmops.types import TokenCertainty, Usage
 
 INPUT_NAMES = ("input_tokens", "prompt_tokens")
@@ -58,42 +61,50 @@ _AUDIO_IN = ("audio_input_tokens", "input.audio_tokens", "input.audio")
 _AUDIO_OUT = ("audio_output_tokens", "output.audio_tokens", "output.audio")
 _TOO_MANY = 2**53
 _PLAIN = frozenset((*INPUT_NAMES, *OUTPUT_NAMES, "total_tokens", "requests"))
+_SPECIAL = SHAPED | BILLED_BESIDE
+_XAI = frozenset({"cost_in_usd_ticks", "num_sources_used"})
 _BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation")
-_GEMINI = frozenset({"promptTokenCount", "totalTokenCount", "prompt_token_count", "total_token_count"})
 
 
 def read_usage(value: Any, *, requests: int = 1) -> Usage | None:
-    """Usage from a mapping in our names, OpenAI's, Anthropic's, Gemini's, LangChain's or litellm's, or None.
+    """Usage from a mapping in our names or in those of a provider, of LangChain or of litellm.
 
     None when it holds no token counts. Exact, unless the mapping says so itself (`certainty`), lacks one of input and
-    output, or contradicts itself: more cached than read, a total of other tokens. Such parts are clamped to what they
-    are part of and the whole is marked as estimated.
+    output, contradicts itself (more cached than read, a total of other tokens), or can be read in two ways. Such parts
+    are clamped to what they are part of and the whole is marked as estimated. `estimated_cost` is set where more than
+    tokens is billed, such as searches.
     """
     if not isinstance(value, Mapping):
         return None
-    value = _gemini(value) or _summed(value)
+    is_plain = _SPECIAL.isdisjoint(value)
+    if not is_plain:
+        value = in_plain_names(value)
     flat = _flat(value)
     read, wrote, total = _named(flat, INPUT_NAMES), _named(flat, OUTPUT_NAMES), flat.get("total_tokens")
     if read is None and wrote is None:
         return None
+    has_parts = not _PLAIN.issuperset(flat)
+    is_common = is_plain and not has_parts and "certainty" not in value
+    if is_common and read is not None and wrote is not None and total == read + wrote:
+        return Usage(read, wrote, requests=flat.get("requests", requests), certainty="exact")  # as most servers say it
     if total is not None and (read is None or wrote is None):
         known = read if read is not None else wrote or 0
         read, wrote = (max(total - known, 0) if n is None else n for n in (read, wrote))
     found = _Counts(read or 0, wrote or 0, "unknown" if read is None or wrote is None else "exact")
-    has_parts = not _PLAIN.issuperset(flat)
     if has_parts:
         found.add_parts(flat)
-    if _excludes_caches(value):
-        found.input += found.cache_read + found.cache_write
+        if _excludes_caches(value):
+            found.input += found.cache_read + found.cache_write
     if total:
-        found.agree_with(total)
+        found.agree_with(total, value)
     if has_parts:
         found.clamp()
     said = value.get("certainty")
     if said in ("exact", "estimated", "unknown"):
         found.certainty = said if found.certainty == "unknown" else found.certainty
         found.doubt(said)
-    return found.usage(flat.get("requests", requests))
+    usage = found.usage(flat.get("requests", requests))
+    return usage if is_plain or not beside_tokens(value) else replace(usage, estimated_cost=True)
 
 
 @dataclass(slots=True)
@@ -121,18 +132,32 @@ class _Counts:
         self.audio_output = _named(flat, _AUDIO_OUT) or 0
         self.images = flat.get("images", 0)
 
-    def agree_with(self, total: int) -> None:
-        """A total above input and output tells what a server counts beside them: reasoning (xAI) or caches."""
+    def agree_with(self, total: int, value: Mapping[str, Any]) -> None:
+        """A total above input and output tells what a server counts beside them: caches, reasoning (xAI), or both.
+
+        A part can only be inside of what it isn't larger than. Where that leaves one way to come to the total, it is
+        the server's; where caches and reasoning are as many, only xAI's own names tell which it is.
+        """
         beside = total - self.input - self.output
         if not beside:
             return
-        caches = self.cache_read + self.cache_write
-        if beside == caches != self.reasoning:
-            self.input += beside
-            return
-        if beside != self.reasoning or beside == caches:
+        caches, reasoning = self.cache_read + self.cache_write, self.reasoning
+        ways = {
+            (added_in, added_out)
+            for added_in, added_out in ((0, reasoning), (caches, 0), (caches, reasoning))
+            if added_in + added_out == beside
+            and (added_in or caches <= self.input)
+            and (added_out or reasoning <= self.output)
+        }
+        if len(ways) == 2 and not _XAI.isdisjoint(value):
+            ways = {(0, reasoning)}
+        if len(ways) != 1:
             self.doubt("estimated")
-        self.output += max(beside, 0)
+            self.output += max(beside, 0)
+            return
+        ((added_in, added_out),) = ways
+        self.input += added_in
+        self.output += added_out
 
     def clamp(self) -> None:
         """No part above what it is part of."""
@@ -178,50 +203,6 @@ def _excludes_caches(value: Mapping[str, Any]) -> bool:
     return any(name in value for name in _BESIDE)
 
 
-def _gemini(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """usageMetadata (JSON or the SDK's names) in our names; None for anything else. A zero count is left out there."""
-    if _GEMINI.isdisjoint(value):
-        return None
-
-    def count(camel: str, snake: str) -> int:
-        return _whole(value.get(camel)) or _whole(value.get(snake)) or 0
-
-    prompt = count("promptTokenCount", "prompt_token_count")
-    tools = count("toolUsePromptTokenCount", "tool_use_prompt_token_count")
-    candidates = count("candidatesTokenCount", "candidates_token_count")
-    thoughts = count("thoughtsTokenCount", "thoughts_token_count")
-    total = count("totalTokenCount", "total_token_count")
-    inclusive = thoughts <= candidates and total == prompt + tools + candidates
-    return {
-        "input_tokens": prompt + tools,
-        "output_tokens": candidates if inclusive else candidates + thoughts,
-        "total_tokens": total,
-        "reasoning_tokens": thoughts,
-        "cache_read_tokens": count("cachedContentTokenCount", "cached_content_token_count"),
-        "audio_input_tokens": _audio(value, "promptTokensDetails", "prompt_tokens_details"),
-        "audio_output_tokens": _audio(value, "candidatesTokensDetails", "candidates_tokens_details"),
-    }
-
-
-def _audio(value: Mapping[str, Any], *names: str) -> int:
-    parts: list[Any] = next((value[name] for name in names if isinstance(value.get(name), list)), [])
-    spoken = [p for p in parts if isinstance(p, Mapping) and str(p.get("modality")).upper().endswith("AUDIO")]
-    return sum(_whole(part.get("tokenCount")) or _whole(part.get("token_count")) or 0 for part in spoken)
-
-
-def _summed(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Anthropic's `iterations` of one request added up: what stands beside them leaves compactions out."""
-    rounds = value.get("iterations")
-    if not isinstance(rounds, list) or not rounds or not all(isinstance(one, Mapping) for one in rounds):
-        return value
-    names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    flat = [_flat(one) for one in rounds]
-    summed: dict[str, Any] = {name: sum(one.get(name, 0) for one in flat) for name in names}
-    by_age = (*_WRITE_5M, _WRITE_1H[-1])
-    summed["cache_creation"] = {n.removeprefix("input."): sum(one.get(n, 0) for one in flat) for n in by_age}
-    return {**value, **summed}
-
-
 def _flat(value: Mapping[str, Any]) -> dict[str, int]:
     """Every whole number from 0, those of details as `input.…` and `output.…` unless they are 0."""
     found: dict[str, int] = {}
@@ -231,7 +212,7 @@ def _flat(value: Mapping[str, Any]) -> dict[str, int]:
             continue
         group = _GROUPS.get(name) if isinstance(item, Mapping) else None
         if group is None:
-            count = _whole(item)
+            count = whole(item)
             if count is not None:
                 found[name] = count
             continue
@@ -239,8 +220,8 @@ def _flat(value: Mapping[str, Any]) -> dict[str, int]:
             if not counted:
                 continue
             if isinstance(counted, Mapping) and part in _GROUPS:
-                found.update({group + n: c for n, one in counted.items() if (c := _whole(one))})
-            elif count := _whole(counted):
+                found.update({group + n: c for n, one in counted.items() if (c := whole(one))})
+            elif count := whole(counted):
                 found[group + part] = count
     return found
 
@@ -254,9 +235,3 @@ def _named(flat: Mapping[str, int], names: tuple[str, ...]) -> int | None:
             return count
         found = count if found is None else found
     return found
-
-
-def _whole(value: Any) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _TOO_MANY else None

@@ -6,6 +6,16 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
+from llmops.token_usage.shapes import usage_in
+
+BILLED_BESIDE = frozenset({"server_tool_use", "inference_geo", "num_sources_used", "num_server_side_tools_used",
+                           "prompt_audio_seconds"})  # fmt: skip
+"""Names in a usage of what is billed by other than tokens of the model's price."""
+_TIERS_OF_TRAFFIC = {
+    "ON_DEMAND_FLEX": "flex",
+    "ON_DEMAND_PRIORITY": "priority",
+    "PROVISIONED_THROUGHPUT": "provisioned_throughput",
+}
 _TICKS_A_NANODOLLAR = 10  # docs.x.ai, cost tracking: 1 dollar is 10,000,000,000 ticks
 _MOST_DOLLARS = 1_000_000
 
@@ -29,10 +39,32 @@ def reported_cost(usage: Any) -> int | None:
     return None if dollars is None else _nanodollars(dollars)
 
 
+def beside_tokens(usage: Mapping[str, Any]) -> bool:
+    """True when a request is billed for more than its tokens, and the provider doesn't say how much it costs in all.
+
+    Searches (Anthropic, xAI), seconds of audio (Mistral), or a region with a surcharge (Anthropic's `us`).
+    """
+    tools = usage.get("server_tool_use")
+    searches = tools.get("web_search_requests") if isinstance(tools, Mapping) else None
+    counted = [searches, *(usage.get(name) for name in ("num_sources_used", "num_server_side_tools_used"))]
+    seconds = usage.get("prompt_audio_seconds")
+    more = any(isinstance(count, (int, float)) and count > 0 for count in (*counted, seconds))
+    return (more or usage.get("inference_geo") == "us") and reported_cost(usage) is None
+
+
 def service_tier(answer: Mapping[str, Any]) -> str:
-    """What an answer says it was served as: beside its usage (OpenAI) or in it (Anthropic); empty when it doesn't."""
-    usage = answer.get("usage")
-    found = answer.get("service_tier") or (usage.get("service_tier") if isinstance(usage, Mapping) else None)
+    """What an answer says it was served as; empty when it doesn't.
+
+    Beside its usage (OpenAI), in it (Anthropic, with the `speed` of fast mode), or as Gemini's `trafficType`.
+    """
+    usage = usage_in(answer)
+    counts: Mapping[str, Any] = usage if isinstance(usage, Mapping) else {}
+    speed, traffic = counts.get("speed"), counts.get("trafficType") or counts.get("traffic_type")
+    if speed == "fast":
+        return "fast"
+    found = answer.get("service_tier") or counts.get("service_tier") or counts.get("serviceTier")
+    if not found and isinstance(traffic, str):
+        found = _TIERS_OF_TRAFFIC.get(traffic.rpartition(".")[2])
     return found if isinstance(found, str) else ""
 
 

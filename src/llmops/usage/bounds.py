@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from llmops.errors import InputError
+from llmops.errors import UnboundedCallError
 from llmops.types import Message, Request, Usage
 
 MESSAGE_TOKENS = 16  # a chat template's marks around a message
@@ -86,7 +86,7 @@ def output_tokens_bound(request: Request) -> int | None:
 def cost_bound(pricer: BoundPricer, request: Request, *, provider: str, model: str, backend: str = "") -> int:
     """The most that a request may cost, in nano-dollars.
 
-    Raises `InputError` when it has no price or no bound: what is unknown is not zero.
+    Raises `UnboundedCallError` when it has no price or no bound: what is unknown is not zero.
     """
     limit = "a limit in dollars"
     bound = request_bound(request, pricer.max_output_tokens(provider, model))
@@ -98,26 +98,28 @@ def cost_bound(pricer: BoundPricer, request: Request, *, provider: str, model: s
 def bounded_usage(
     bound: RequestBound, *, limit: str, media_tokens: int | None = None, most_input: int | None = None
 ) -> Usage:
-    """`bound` as usage. Raises `InputError`, in the name of `limit`, when something in it has no bound.
+    """`bound` as usage. Raises `UnboundedCallError`, in the name of `limit`, when something in it has no bound.
 
     A picture, sound or file takes `media_tokens` at most; when nobody says, or the server adds what it has kept, the
     whole prompt takes `most_input`.
     """
     if bound.output_tokens is None:
         hint = "give the prompt or request parameters: {max_tokens: …}"
-        raise InputError(f"{limit} needs a bound on every answer", hint=hint)
+        raise UnboundedCallError(f"{limit} needs a bound on every answer", hint=hint)
     if not bound.media and not bound.kept:
         size = bound.input_tokens
     elif bound.kept and most_input is None:
         hint = "send the whole conversation, or limit requests instead"
-        raise InputError(f"{limit} can't be kept: what the server has kept of the conversation isn't known", hint=hint)
+        unknown = "what the server has kept of the conversation isn't known"
+        raise UnboundedCallError(f"{limit} can't be kept: {unknown}", hint=hint)
     elif media_tokens is not None and not bound.kept:
         size = bound.input_tokens + bound.media * media_tokens
     elif most_input is not None:
         size = most_input
     else:
         hint = "say at media_tokens: of a budget how many one takes at most, or limit requests instead"
-        raise InputError(f"{limit} can't be kept: how many tokens a picture or file takes isn't known", hint=hint)
+        unknown = "how many tokens a picture or file takes isn't known"
+        raise UnboundedCallError(f"{limit} can't be kept: {unknown}", hint=hint)
     return Usage(size, bound.output_tokens, requests=1)
 
 
@@ -131,14 +133,17 @@ def priced_bound(
     limit: str,
     service_tier: str = "",
 ) -> int:
-    """The most that `usage` may cost, in nano-dollars. Raises `InputError` with the line to add without a price."""
+    """The most that `usage` may cost, in nano-dollars.
+
+    Raises `UnboundedCallError`, with the line to add, when it has no price.
+    """
     tier = {"service_tier": service_tier} if service_tier else {}
     cost = pricer.bound(usage, provider, model, backend, **tier)
     if cost is None:
         name = f"{provider}/{model}" if provider else model or "the model"
         line = pricer.hint(provider, model)
         hint = line if line.startswith("add ") else f"add its price: {line}"
-        raise InputError(f"{limit} can't be kept: {name} has no price", hint=hint)
+        raise UnboundedCallError(f"{limit} can't be kept: {name} has no price", hint=hint)
     return cost
 
 

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, Literal, get_args
-from urllib.parse import quote, unquote
 
 from llmops.errors import ConfigError, InputError, did_you_mean
-from llmops.types import BudgetUnit, Call
+from llmops.types import BudgetUnit, Call, Purpose
+from llmops.usage.budget_scopes import DIMENSIONS, TAG, Period, Scope, whose
+from llmops.usage.conditions import NO_VALUE
 from llmops.usage.money import NUMBER, dollars, parse_dollars
 
 Action = Literal["warn", "refuse", "stop"]
-Period = Literal["hour", "day", "week", "month", "run", "total"]
 Where = str | Callable[[tuple[str | int, ...]], str]
 
-TAG = "tag:"
-_ATTRIBUTED = ("purpose", "team", "feature", "user", "run", "suite", "variant")
-_OF_CALLS = {"backend": "backend", "provider": "provider", "model": "model_asked"}
-DIMENSIONS = (*_ATTRIBUTED, *_OF_CALLS, "prompt")
 _KEYS = ("limit", "per", "by", "where", "action", "media_tokens")
-_STAMPS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
 _EACH = {"hour": "an hour", "day": "a day", "week": "a week", "month": "a month", "run": "a run", "total": "in total"}
-_LONGEST_VALUE = 60
 _EXAMPLE = "write $50, 5M tokens or 1000 requests"
 _COUNT = re.compile(rf"(?P<number>{NUMBER})\s*(?P<scale>[kMB]?)\s*(?P<unit>tokens?|requests?)", re.IGNORECASE)
 _MOST = 10**18
@@ -39,8 +30,8 @@ class BudgetRule:
     """A limit on calls. `limit` is in nano-dollars, tokens or requests, after `unit`.
 
     Every combination of values of `by` has a window of its own. `only` holds what calls must be to count: names with
-    the values that are allowed. `media_tokens` is what one picture or recording counts for at worst. `text` is the
-    rule as written, `where` its `file:line`.
+    the values that are allowed. `media_tokens` is what one picture or recording counts for at worst. `where` is the
+    rule's `file:line`, `scope` names its windows.
     """
 
     limit: int
@@ -51,6 +42,10 @@ class BudgetRule:
     action: Action = "refuse"
     media_tokens: int | None = None
     where: str = ""
+    scope: Scope = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scope", Scope.of_rule(self.unit, self.per, self.by, self.only))
 
     @property
     def is_hard(self) -> bool:
@@ -64,74 +59,21 @@ class BudgetRule:
 
     def __str__(self) -> str:
         who = f" by {', '.join(self.by)}" if self.by else ""
-        which = ", ".join(f"{name} {' or '.join(values)}" for name, values in self.only)
+        which = ", ".join(f"{name} {' or '.join(value or NO_VALUE for value in values)}" for name, values in self.only)
         how = "in total" if self.per == "total" else f"per {self.per}"
         return f"{self.amount(self.limit)} {how}{who}{which and f' where {which}'}"
 
     def words(self, window: str) -> str:
         """This rule with whom a window of it is for, in words: `the budget of $50.00 a day for team search`."""
-        values = dict(part.split("=", 1) for part in window.split("/")[2:] if "=" in part)
-        whose = [f"{name.removeprefix(TAG)} {_read(value)}" for name, value in values.items()]
-        return f"the budget of {self.amount(self.limit)} {_EACH[self.per]}{' for ' * bool(whose)}{', '.join(whose)}"
+        who = [f"{name.removeprefix(TAG)} {value}" for name, value in whose(window).items()]
+        return f"the budget of {self.amount(self.limit)} {_EACH[self.per]}{' for ' * bool(who)}{', '.join(who)}"
 
     def window(self, call: Call) -> str | None:
-        """The name of the window that `call` counts in, the same in every process; None when the rule isn't for it.
+        """The name of the window that `call` counts in, None when the rule isn't for it; see `Scope.window`.
 
-        Times are UTC: days begin at midnight, weeks on Monday (ISO 8601), at `call.started_at`. The limit and the
-        action are no part of the name, so that changing them keeps what was counted. A rule per run isn't for calls
-        outside of runs; a call without a team shares a window with all others that have none.
+        The limit and the action are no part of the name, so that changing them keeps what was counted.
         """
-        values: dict[str, tuple[str, ...]] = {name: (value_of(call, name),) for name in self.by}
-        for name, allowed in self.only:
-            found = value_of(call, name)
-            if found not in allowed:
-                return None
-            values.setdefault(name, allowed)
-        if self.per == "run":
-            if not call.attribution.run:
-                return None
-            values["run"] = (call.attribution.run,)
-        parts = [self.unit, self.per, *(f"{name}={_written(values[name])}" for name in sorted(values))]
-        if self.per in _STAMPS:
-            parts.append(_stamp(_STAMPS[self.per], int(call.started_at // 3600)))
-        return "/".join(parts)
-
-
-def value_of(call: Call, name: str) -> str:
-    """What a call is along a dimension of budgets: a team's name, the model asked for, a prompt without its version."""
-    if name in _OF_CALLS:
-        return str(getattr(call, _OF_CALLS[name]))
-    if name.startswith(TAG):
-        return dict(call.attribution.tags).get(name.removeprefix(TAG), "")
-    if name == "prompt":
-        return call.attribution.prompt.partition("@")[0]
-    return str(getattr(call.attribution, name))
-
-
-@lru_cache(maxsize=64)
-def _stamp(pattern: str, hour: int) -> str:
-    """The name of the period that an hour since 1970 is in: every period begins with an hour."""
-    return datetime.fromtimestamp(hour * 3600, UTC).strftime(pattern)
-
-
-def _written(values: Sequence[str]) -> str:
-    return _quoted(values[0]) if len(values) == 1 else ",".join(_quoted(value) for value in sorted(values))
-
-
-def _read(written: str) -> str:
-    """The values in the name of a window, for people: a long one ends in `…`."""
-    cut = [f"{value.partition('*')[0]}…" if "*" in value else value for value in written.split(",")]
-    return " or ".join(unquote(value) or "(none)" for value in cut)
-
-
-@lru_cache(maxsize=4096)
-def _quoted(value: str) -> str:
-    """At most 60 characters: a long value keeps its beginning, and its hash tells it from others."""
-    text = quote(value, safe="@:. ", errors="replace")
-    if len(text) <= _LONGEST_VALUE:
-        return text
-    digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:20]
-    return f"{text[: _LONGEST_VALUE - 21]}*{digest}"  # no quoted value holds a *
+        return self.scope.window(call)
 
 
 def parse_budgets(data: Any, where: Where = "") -> tuple[BudgetRule, ...]:
@@ -224,6 +166,11 @@ def _only(value: Any, wrong: Wrong) -> tuple[tuple[str, tuple[str, ...]], ...]:
         values = allowed if isinstance(allowed, list) else [allowed]
         if not values or not all(isinstance(text, str) for text in values):
             raise wrong(f"where {name} is {allowed!r}", "where", "text in quotes, or a list of texts")
+        for text in values if name == "purpose" else ():
+            if text not in get_args(Purpose):
+                raise wrong(
+                    f"where purpose is {text!r}, as no call's is", "where", did_you_mean(text, get_args(Purpose))
+                )
         found.append((name, tuple(sorted(set(values)))))
     return tuple(sorted(found))
 

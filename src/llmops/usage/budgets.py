@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from llmops.errors import BudgetExceededError, InputError, StoreError
+from llmops.errors import BudgetExceededError, StoreError, UnboundedCallError
 from llmops.types import Call, CallLog, Hold, Request
 from llmops.usage.bounds import BoundPricer, RequestBound, bounded_usage, most_input, priced_bound, request_bound
 from llmops.usage.budget_rules import BudgetRule, parse_budgets
@@ -46,6 +46,7 @@ class Budgets:
     ) -> None:
         self.rules = tuple(rules)
         self.patience_s = patience_s
+        self.refuses = True  # else all calls count, and none is refused
         self._settle_dead = settle_dead
         self._settled_dead_at = -math.inf
         self._pricer = pricer
@@ -54,8 +55,8 @@ class Budgets:
     def holds(self, call: Call, request: Request | RequestBound) -> tuple[Hold, ...]:
         """What `call` sets aside at worst, one hold a window; empty when no budget is for it.
 
-        Raises `InputError` when a hard budget can't be kept since the answer, a picture or the price has no bound;
-        a budget that only warns then counts the call when it is settled.
+        Raises `UnboundedCallError` when a hard budget can't be kept, since the answer, a picture or the price has no
+        bound; a budget that only warns then counts the call when it is settled.
         """
         found: list[Hold] = []
         bound = request if isinstance(request, RequestBound) else None
@@ -64,14 +65,15 @@ class Budgets:
                 assert isinstance(request, Request)
                 bound = request_bound(request, self._pricer.max_output_tokens(call.provider, call.model_asked))
             rule = _strictest(rules)
+            hard = rule.is_hard and self.refuses
             try:
                 amount = self._amount(rule, window, call, bound)
-            except InputError as error:
-                if rule.is_hard:
+            except UnboundedCallError as error:
+                if hard:
                     error.where = error.where or rule.where
                     raise
                 amount = 0
-            found.append(Hold(window, rule.unit, rule.limit, amount, hard=rule.is_hard))
+            found.append(Hold(window, rule.unit, rule.limit, amount, hard=hard))
         return tuple(found)
 
     async def begin(self, log: CallLog, call: Call, holds: tuple[Hold, ...]) -> None:
@@ -187,18 +189,19 @@ class BudgetRefusedError(BudgetExceededError):
 def amount_used(hold: Hold, call: Call) -> int:
     """What a settled call used of a hold, in its unit. What nobody knows counts as the whole hold.
 
-    In a hard budget so does what is estimated: the server may have gone on with an answer that nobody read, and an
-    estimate may be too low.
+    In a hard budget so does what is estimated, if that isn't more: the server may have gone on with an answer that
+    nobody read, and an estimate may be too low.
     """
     if call.outcome == "unsent":
         return 0
     if hold.unit == "requests":
         return 1
-    if call.state in ("unknown", "pending") or (hold.hard and call.state == "estimated"):
+    if call.state in ("unknown", "pending"):
         return hold.amount
-    if hold.unit == "tokens":
-        return call.usage.total_tokens
-    return hold.amount if call.cost is None else call.cost.total
+    used = call.usage.total_tokens if hold.unit == "tokens" else None if call.cost is None else call.cost.total
+    if used is None:
+        return hold.amount
+    return max(used, hold.amount) if hold.hard and call.state == "estimated" else used
 
 
 def _strictest(rules: Sequence[BudgetRule]) -> BudgetRule:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, Protocol
 
 from llmops.types import Cost
@@ -64,26 +65,29 @@ class Entry:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for `--json`: dollars as text, so that none is lost."""
+        """Plain data for `--json`: dollars per million tokens as numbers."""
         base = self.card.base
+        steps = self.card.services[STANDARD][::-1]
         tiers = [
-            {"above": step.above, **_texts(step.rates)} for step in reversed(self.card.services[STANDARD]) if step.above
+            {"above": step.above, **_numbers(step.rates)}
+            for below, step in pairwise(steps)
+            if step.rates.given() != below.rates.given()  # else only another list has a step here
         ]
-        services = {name: _texts(steps[-1].rates) for name, steps in self.card.services.items() if name != STANDARD}
+        services = {name: _numbers(steps[-1].rates) for name, steps in self.card.services.items() if name != STANDARD}
         known = {"valid_from": self.valid_from, "valid_until": self.valid_until, "where": self.where, "note": self.note}
         return {
             "source": self.source,
             "provider": self.provider,
             "model": self.model,
-            **_texts(base),
+            **_numbers(base),
             **({"tiers": tiers} if tiers else {}),
             **({"service_tiers": services} if services else {}),
             **{name: value for name, value in known.items() if value},
         }
 
 
-def _texts(rates: Rates) -> dict[str, str]:
-    return {name: plain(rate) for name, rate in rates.given().items()}
+def _numbers(rates: Rates) -> dict[str, float]:
+    return {name: float(rate) for name, rate in rates.given().items()}
 
 
 def plain(rate: Decimal) -> str:
@@ -115,8 +119,15 @@ class Layer(Protocol):
     @property
     def revision(self) -> str: ...
 
-    def match(self, provider: str, model: str) -> Match | None:
-        """The prices of a model, not anybody else's."""
+    def match(self, provider: str, model: str, is_written: Callable[[str], bool]) -> Match | None:
+        """The prices of a model, not anybody else's.
+
+        `is_written` tells whether any list spells out a model's name: a pattern that fits another name is unsure.
+        """
+        ...
+
+    def writes(self, model: str) -> bool:
+        """True when the list spells out this very model, whoever sells it."""
         ...
 
     def served(self, provider: str, model: str) -> Iterator[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from collections.abc import Iterable
 
 _DATE = r"20\d\d-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])"
 _MONTH = r"2[3-9](?:0[1-9]|1[0-2])"  # mistral-large-2512: year and month
 _MONTH_DAY = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"  # gpt-4-0613: month and day
 _MARK = rf"(?:[-@](?:{_DATE}|{_MONTH}|{_MONTH_DAY}|latest|00\d)|-v\d+(?::\d+)?|:\d+)"
 _SNAPSHOT = re.compile(rf"{_MARK}+$")
-_DATED = re.compile(rf"[-@]({_DATE})(?![0-9])")
+_BEFORE = re.compile(r"^(?:.*/)?(?:(?:[a-z-]+\.)+(?=[a-z]))?")  # a path, a region, a maker: us.anthropic.claude-…
+_DASHED = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?!\d)")
+_VERSIONS = re.compile(r"-v\d+(?::\d+)?$"), re.compile(r":\d+$")  # Bedrock's -v1:0
 
 
 def family(model: str) -> str:
@@ -40,13 +42,12 @@ def in_family(one: str, other: str) -> bool:
     return family(one) == family(other) or is_snapshot(one, other) or is_snapshot(other, one)
 
 
-def snapshot_day(model: str) -> date | None:
-    """The day in a snapshot's name, or None."""
-    match = _DATED.search(model)
-    if match is None:
-        return None
-    digits = match[1].replace("-", "")
-    try:
-        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
-    except ValueError:
-        return None
+def spelled(name: str) -> str:
+    """A model's name with its date, the same whoever sells it: without region and maker, the date in one spelling."""
+    return _DASHED.sub(r"\1\2\3", _BEFORE.sub("", name.lower()).replace("@", "-"))
+
+
+def spelled_names(names: Iterable[str]) -> frozenset[str]:
+    """All models that names of a list spell out, with and without the version that one seller puts behind them."""
+    known = {spelled(name) for name in names}
+    return frozenset(known | {mark.sub("", name) for mark in _VERSIONS for name in known})

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from llmops.usage.entries import Entry, Match
+from llmops.usage.disagreement import doubted
+from llmops.usage.entries import DAY, Entry, Match
 from llmops.usage.families import family
 from llmops.usage.prices_yaml import UNKNOWN
 from llmops.usage.providers import OPENAI_COMPATIBLE, is_hosted, provider_name
 from llmops.usage.rates import STANDARD, Card, Rates, Step
 
 LISTS = ("genai-prices", "litellm")
+_SHAPES = ("openai", "azure", "anthropic", "gemini")  # APIs that servers of anybody speak
+_GOOGLES = ("gemini", "vertex_ai", OPENAI_COMPATIBLE)
+_GOOGLES_PATH = re.compile(r"^(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/(?=[^/]+$)")
 DIFFER = "another list has another price"
 
 
@@ -71,8 +76,8 @@ def priced(found: Found, at: float, service: str) -> tuple[Entry, ...]:
 def in_force(matches: Iterable[Match], at: float, service: str) -> tuple[Entry, ...]:
     """The entries that may price a call, the first first: one of your own or your server's alone, else the lists'.
 
-    A list that has the call's service tier goes before one that lacks it. Lists that differ about a price of today are
-    not sure of it.
+    A list that has the call's service tier goes before one that lacks it. Where lists differ about a rate of today,
+    none is sure of that rate.
     """
     listed: list[Entry] = []
     first: Match | None = None
@@ -82,31 +87,29 @@ def in_force(matches: Iterable[Match], at: float, service: str) -> tuple[Entry, 
             continue
         if entry.source not in LISTS:
             return (entry,)
-        if listed and _differ(listed[0], entry) and _is_todays(first, listed[0]):
-            listed = [replace(one, exact=False, note=DIFFER) for one in listed]
-            entry = replace(entry, exact=False, note=DIFFER)
-        elif not listed:
+        if not listed:
             first = match
+        elif listed[0].exact and entry.exact and _is_todays(first, listed[0], at):
+            listed[0], entry = _in_doubt(listed[0], entry), _in_doubt(entry, listed[0])
         listed.append(entry)
     return tuple(sorted(listed, key=lambda entry: service != STANDARD and service not in entry.card.services))
 
 
-def _differ(one: Entry, other: Entry) -> bool:
-    """True when both mean this very model and state a rate of plain tokens, and not the same."""
-    if not (one.exact and other.exact):
-        return False
-    pairs = ((one.rates.input, other.rates.input), (one.rates.output, other.rates.output))
-    return any(a is not None and b is not None and a != b for a, b in pairs)
+def _in_doubt(entry: Entry, other: Entry) -> Entry:
+    """The entry, unsure of the rates that another list has otherwise."""
+    card = doubted(entry.card, other.card)
+    return entry if card is entry.card else replace(entry, card=card, note=entry.note or DIFFER)
 
 
-def _is_todays(match: Match | None, entry: Entry) -> bool:
-    """False for a price of the past: a list without history has only today's to set against it."""
-    now = match.at(time.time()) if match is not None else None
+def _is_todays(match: Match | None, entry: Entry, at: float) -> bool:
+    """False for a price of the past: a list without history has only today's (at the same hour) to set against it."""
+    now = match.at(time.time() // DAY * DAY + at % DAY) if match is not None else None
     return now is not None and now.rates == entry.rates
 
 
 def spellings(provider: str, model: str) -> tuple[str, ...]:
-    """A model's name as it is, and without its own provider before it (`openai/gpt-4o` of openai).
+    """A model's name as it is, without its own provider before it (`openai/gpt-4o` of openai), and without the path
+    that Google's APIs write before it (`models/gemini-2.5-pro`).
 
     litellm's name for a model of one's own server begins with the shape of the server: `openai/my-slm`.
     """
@@ -114,8 +117,10 @@ def spellings(provider: str, model: str) -> tuple[str, ...]:
     if not after:
         return (model,)
     named = provider_name(before)
-    shaped = provider == OPENAI_COMPATIBLE and named in ("openai", "azure")
-    return (model, after) if named == provider or shaped else (model,)
+    shaped = provider == OPENAI_COMPATIBLE and named in _SHAPES
+    found = (model, after) if named == provider or shaped else (model,)
+    plain = _GOOGLES_PATH.sub("", found[-1])
+    return found if plain == found[-1] or provider not in _GOOGLES else (*found, plain)
 
 
 class Namer(Protocol):

@@ -35,7 +35,7 @@ from llmops.usage.providers import is_hosted, provider_name
 from llmops.usage.rates import Rates, charge, counts_of, tier_name, worst_case
 from llmops.usage.server_rates import rates_of_servers
 
-_RULES = "2"  # changes when the same prices give another cost
+_RULES = "3"  # changes when the same prices give another cost
 _REMEMBERED = 20_000
 _MAKERS = ("openai", "anthropic", "deepseek", "mistral", "xai", "cohere", "perplexity", "gemini")  # who runs their own
 
@@ -97,7 +97,8 @@ class PriceBook:
     def warm(self) -> None:
         """Read the installed lists now (0.1 to 0.5 s), so that no call waits for it; safe to run in a thread."""
         for layer in self.published:
-            layer.match("openai", "none")
+            layer.match("openai", "none", self._is_written)
+        self._is_written("none")
 
     @property
     def servers(self) -> Mapping[str, Mapping[str, Any]]:
@@ -126,19 +127,21 @@ class PriceBook:
 
         `model` is the one that served, and `asked` the one that was asked for, where that is known. Your price of the
         model goes first, then yours of the name that was asked for when that is a name of the same model, then the
-        lists' of the model, and last the price of what was asked for. `estimated` when tokens are, when the entry is
-        another model's or snapshot's, or when a class or service tier that was used has no rate of its own.
+        lists' of the model, and last the price of what was asked for. `estimated` when tokens are, when more than
+        tokens is billed (`usage.estimated_cost` of a usage without a cost), when the entry is another model's or
+        snapshot's, or when a class or service tier that was used has no rate of its own, or another in another list.
         """
         try:
             if usage.certainty == "unknown" and not usage.total_tokens and not usage.images:
                 return None
-            counts, tier = counts_of(usage), tier_name(service_tier)
+            counts, tier = counts_of(usage), tier_name(service_tier, provider)
             wanted = Wanted(provider, model, "" if asked == model else asked, backend)
             for entry in self._priced(wanted, time.time() if at is None else at, service_tier):
                 rates, own_tier = entry.card.rates(counts.input_tokens, tier)
                 charged = charge(counts, rates)
                 if charged is not None:
-                    return entry.cost(charged, self.revision, exact=own_tier and usage.certainty == "exact")
+                    doubted = usage.certainty != "exact" or (usage.estimated_cost and usage.cost is None)
+                    return entry.cost(charged, self.revision, exact=own_tier and not doubted)
         except Exception:  # data that isn't what its layer promised: no price is better than a crash or a wrong one
             return None
         return None
@@ -166,7 +169,7 @@ class PriceBook:
         moment = time.time() if at is None else at
         try:
             found = self._possible(provider, model, backend, moment, service_tier)
-            bounds = [worst_case(usage, entry.card, tier_name(service_tier)) for entry in found]
+            bounds = [worst_case(usage, entry.card, tier_name(service_tier, provider)) for entry in found]
         except Exception:
             return None
         return max((bound for bound in bounds if bound is not None), default=None)
@@ -193,11 +196,8 @@ class PriceBook:
         """Every price in force whose provider and name hold all words of `search`: yours first, by layer."""
         moment = time.time() if at is None else at
         words = search.lower().split()
-        for source in (
-            self.yours.entries(moment),
-            self._servers.values(),
-            *(p.entries(moment) for p in self.published),
-        ):
+        sources = (self.yours.entries(moment), self._servers.values(), *(p.entries(moment) for p in self.published))
+        for source in sources:
             for entry in source:
                 name = f"{entry.source} {entry.provider}/{entry.model}".lower()
                 if all(word in name for word in words):
@@ -231,7 +231,7 @@ class PriceBook:
         try:
             return self._entries[key]
         except KeyError:
-            entries = priced(found, at, tier_name(service_tier))
+            entries = priced(found, at, tier_name(service_tier, wanted.provider))
             if len(self._entries) >= _REMEMBERED:
                 self._entries.clear()
             self._entries[key] = entries
@@ -265,13 +265,19 @@ class PriceBook:
             yield Fixed(self._servers[wanted.backend])
         if not is_hosted(provider) or not wanted.model:
             return
-        found = [m for layer in self.published for s in names if (m := layer.match(provider, s)) is not None]
+        found = self._published(provider, names)
         yield from (match for match in found if match.sure)
         yield from (Unsure(match) for match in found if not match.sure)
         if not found:
             families = [family(s) for s in names if family(s) != s]
-            others = [m for layer in self.published for s in families if (m := layer.match(provider, s)) is not None]
-            yield from (Unsure(match) for match in others)
+            yield from map(Unsure, self._published(provider, families))
+
+    def _published(self, provider: str, names: Sequence[str]) -> list[Match]:
+        found = (layer.match(provider, name, self._is_written) for layer in self.published for name in names)
+        return [match for match in found if match is not None]
+
+    def _is_written(self, model: str) -> bool:
+        return any(layer.writes(model) for layer in self.published)
 
     def _possible(self, provider: str, model: str, backend: str, at: float, service_tier: str) -> Iterator[Entry]:
         """Every price that a call which asks for a model may be settled at, each once."""

@@ -5,7 +5,7 @@ The library is imported when the first price is asked for (it takes half a secon
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from llmops.usage.entries import DAY, MINUTE, Entry
-from llmops.usage.families import is_alias, is_snapshot, snapshot_day
+from llmops.usage.families import is_alias, is_snapshot, spelled, spelled_names
 from llmops.usage.providers import genai_id, provider_name
 from llmops.usage.rates import STANDARD, make_card, tier_name
 
@@ -59,14 +59,14 @@ class GenaiPrices:
         return {provider.id: provider for provider in providers}
 
     @cached_property
-    def _known_until(self) -> date:
-        """The latest day that the data speaks of: no snapshot after it can be meant by a pattern in it."""
-        today = datetime.now(UTC).date()
-        models = (model for provider in self._providers.values() for model in provider.models)
-        days = [day for model in models for day in _start_days(model) if day <= today]
-        return max(days, default=today)
+    def _written(self) -> frozenset[str]:
+        models = [model for provider in self._providers.values() for model in provider.models]
+        return spelled_names(name for model in models for name in (model.id, *set().union(*_literals(model.match))))
 
-    def match(self, provider: str, model: str) -> _Model | None:
+    def writes(self, model: str) -> bool:
+        return spelled(model) in self._written
+
+    def match(self, provider: str, model: str, is_written: Callable[[str], bool]) -> _Model | None:
         known = self._providers.get(genai_id(provider))
         if known is None:
             return None
@@ -78,11 +78,10 @@ class GenaiPrices:
             if name in equal or name == found.id.lower():
                 return _Model(provider, found, True)
             fitting = [text for text in (*patterns, *equal, found.id.lower()) if is_snapshot(name, text)]
-            day = snapshot_day(name)
-            meant = not name.endswith("latest") and (day is None or day <= self._known_until)
-            if meant and any(name.startswith(text) for text in fitting):
+            meant = not name.endswith("latest") and any(name.startswith(text) for text in fitting)
+            if meant and is_written(name):
                 return _Model(provider, found, True)
-            if fitting and second is None:  # a region before the name, or a snapshot that the list need not have meant
+            if fitting and second is None:  # a region before the name, or a snapshot that no list names
                 second = _Model(provider, found, False)
         return second
 
@@ -129,10 +128,6 @@ def _constraints(model: Any) -> Iterator[Any]:
 
 def _variants(model: Any) -> Iterator[Any]:
     yield from getattr(model, "price_variants", None) or ()
-
-
-def _start_days(model: Any) -> Iterator[date]:
-    yield from (c.start_date for c in _constraints(model) if hasattr(c, "start_date"))
 
 
 @dataclass(frozen=True)

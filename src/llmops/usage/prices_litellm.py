@@ -9,7 +9,7 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.usage.entries import MINUTE, Entry
-from llmops.usage.families import family, is_alias
+from llmops.usage.families import family, is_alias, spelled, spelled_names
 from llmops.usage.providers import SELF_HOSTED, provider_name
 from llmops.usage.rates import STANDARD, Card, exact, make_card, tier_name
 
@@ -90,7 +90,14 @@ class LitellmPrices:
                 plain[provider, key.lower()] = key
         return {**plain, **stripped, **full}  # an entry that names its provider goes before one that doesn't
 
-    def match(self, provider: str, model: str) -> _Listed | None:
+    @cached_property
+    def _written(self) -> frozenset[str]:
+        return spelled_names(self._listed)
+
+    def writes(self, model: str) -> bool:
+        return spelled(model) in self._written
+
+    def match(self, provider: str, model: str, is_written: Callable[[str], bool]) -> _Listed | None:
         name = model.lower()
         if name.startswith("ft:"):  # ft:gpt-4o-2024-08-06:acme::id has the price of ft:gpt-4o-2024-08-06
             name = ":".join(name.split(":")[:2])

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from llmops.errors import ConfigError, did_you_mean
 from llmops.usage.entries import DAY, Entry, day_start
-from llmops.usage.families import is_alias
+from llmops.usage.families import family, is_alias
 from llmops.usage.providers import provider_name
 from llmops.usage.rates import CLASSES, STANDARD, Card, exact, make_card, tier_name
 from llmops.yamlfile import Document, load_yaml
@@ -37,11 +37,16 @@ class _Row:
     end: float
 
     def fits(self, provider: str, model: str) -> bool:
+        """True for a model that the row is about. Letter case is no difference, as it is none in the lists."""
         own = self.entry
         if own.provider and own.provider != (provider or UNKNOWN):
             return False
-        names = (model, f"{provider}/{model}")
-        return any(fnmatchcase(name, own.model) for name in names) if self.glob else own.model in names
+        names, written = (model.lower(), f"{provider}/{model}".lower()), own.model.lower()
+        return any(fnmatchcase(name, written) for name in names) if self.glob else written in names
+
+    def spells(self, provider: str, model: str) -> bool:
+        """True for a row that has the name in the same letter case: it goes before one that differs in nothing else."""
+        return self.entry.model in (model, f"{provider}/{model}")
 
     @property
     def rank(self) -> tuple[bool, bool, int]:
@@ -85,8 +90,9 @@ class YamlPrices:
             other = any(row.fits(provider, name) for name in asked)
             if own or other:
                 closeness = (2 if own else 1) if not row.glob else 2 if own and asked and not other else 0
-                fitting.append((closeness, row.rank, row.start, row))
-        fitting.sort(key=lambda one: one[:3], reverse=True)
+                spelled = [any(row.spells(provider, name) for name in spellings) for spellings in (names, asked)]
+                fitting.append((closeness, row.rank, spelled, row.start, row))
+        fitting.sort(key=lambda one: one[:4], reverse=True)
         return _RowsOfModel([row for *_, row in fitting]) if fitting else None
 
     def lacking(self, provider: str, names: Sequence[str], moment: float) -> str:
@@ -100,11 +106,14 @@ class YamlPrices:
 
     def served(self, provider: str, model: str) -> Iterator[str]:
         """Names of snapshots of a model that rows are about; a pattern gives a name that fits it."""
+        model = model.lower()
+        base = family(model) if model.endswith("latest") else model
         for row in self.rows:
-            written = row.entry.model.removeprefix(f"{provider}/")
-            name = re.sub(r"\[!?(.)[^]]*\]", r"\1", written).replace("*", "").replace("?", "0")
-            about = _MARKED.fullmatch(name.removeprefix(model)) if name.startswith(model) else None
-            if about and row.fits(provider, name) and (row.glob or is_alias(model, name)):
+            name = re.sub(f"^{re.escape(provider)}/", "", row.entry.model, flags=re.IGNORECASE)
+            if row.glob:
+                name = re.sub(r"\[!?(.)[^]]*\]", r"\1", name.lower()).replace("*", "").replace("?", "0")
+            may_be = name.startswith(base) and _MARKED.fullmatch(name.removeprefix(base))
+            if (may_be if row.glob else is_alias(model, name)) and row.fits(provider, name):
                 yield name
 
     def entries(self, moment: float) -> Iterator[Entry]:
@@ -144,6 +153,14 @@ def inline_prices(data: Any, where: str = "") -> YamlPrices:
     return parse_prices(document, revision=_digest(data))
 
 
+def _day_of(value: Any) -> Any:
+    """Python's dates as YAML has them; a time of day is none, and one with a zone is of its day in UTC."""
+    if isinstance(value, datetime):
+        value = value.astimezone(UTC) if value.tzinfo else value
+        value = value.date() if value.time() == time() else value
+    return value.isoformat() if isinstance(value, date) else value
+
+
 def _digest(data: Any) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -178,11 +195,8 @@ class _Reader:
 
     def error(self, message: str, path: Place, hint: str = "") -> ConfigError:
         exact_line = (*self.place, *path) in self.document.lines
-        at = (
-            ""
-            if exact_line or not path
-            else f"{''.join(f'[{p}]' if isinstance(p, int) else f'.{p}' for p in path)[1:]}: "
-        )
+        inside = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
+        at = "" if exact_line or not path else f"{inside}: "
         return ConfigError(f"{at}{message}", where=self.document.where((*self.place, *path)), hint=hint)
 
     def mapping(self, value: Any, path: Place, known: Sequence[str]) -> dict[str, Any]:
@@ -222,19 +236,17 @@ class _Reader:
         self.steps(data, STANDARD, path, table)
         tiers = data.get("service_tiers") or {}
         if not isinstance(tiers, dict):
-            raise self.error(
-                "service_tiers is a mapping of batch, flex, priority, … to rates", (*path, "service_tiers")
-            )
+            message = "service_tiers is a mapping of batch, flex, priority, … to rates"
+            raise self.error(message, (*path, "service_tiers"))
         for name, rates in tiers.items():
             inside: Place = (*path, "service_tiers", name)
             given = self.mapping(rates, inside, ("tiers", *CLASSES))
-            table[tier_name(name), 0] = self.rates(given, inside)
-            self.steps(given, tier_name(name), inside, table)
+            tier = tier_name(name, provider_name(data.get("provider") or ""))
+            table[tier, 0] = self.rates(given, inside)
+            self.steps(given, tier, inside, table)
         if not any(table.values()):
-            names = ", ".join(CLASSES[:6])
-            raise self.error(
-                f"{data['model']} has no price", path, f"add at least one of {names}, per_request, per_image"
-            )
+            hint = f"add at least one of {', '.join(CLASSES[:6])}, per_request, per_image"
+            raise self.error(f"{data['model']} has no price", path, hint)
         return make_card(table, keeps=True)
 
     def steps(
@@ -261,16 +273,19 @@ class _Reader:
         try:
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ValueError
-            return exact(value)
+            rate = exact(value)
         except (ValueError, ArithmeticError):
             message = f"{path[-1]} is {value!r}, not a number of {unit}"
             raise self.error(message[:200], path, "a plain number, such as 0.10") from None
+        if value and not rate:
+            raise self.error(f"{path[-1]} is {value!r}: too small to be told from 0", path, "0 is a price, too")
+        return rate
 
     def day(self, value: Any, path: Place) -> str:
         if value is None:
             return ""
         try:
-            return date.fromisoformat(value).isoformat()
+            return date.fromisoformat(_day_of(value)).isoformat()
         except (TypeError, ValueError):
             raise self.error(f"{path[-1]} is {value!r}, not a day", path, "write a day as 2026-01-31") from None
 

@@ -62,7 +62,7 @@ _KNOWN: dict[str, _Known] = {
 }
 _BEDROCK = re.compile(r"bedrock(-runtime)?(-fips)?\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|api\.aws)")
 
-OPENAI_COMPATIBLE = "openai_compatible"  # a server of OpenAI's shape at an address that isn't known
+OPENAI_COMPATIBLE = "openai_compatible"  # a server at an address that isn't known, of no kind that anybody runs
 SELF_HOSTED = frozenset(
     (
         *("vllm", "hosted_vllm", "sglang", "tgi", "triton", "tensorrt_llm", "trtllm", "infinity", "xinference"),
@@ -82,6 +82,14 @@ _NAMES = {
     **{other: name for name, known in _KNOWN.items() for other in known.litellm},
     **{name: name for name in _KNOWN},
 }
+
+
+def kind_at_an_address(kind: str) -> str:
+    """The kind of server at an address of one's own, by the name of the API that it speaks.
+
+    Anybody can run a server, or a gateway, that speaks a hosted API: `anthropic` there says nothing of who runs it.
+    """
+    return kind if provider_name(kind) in SELF_HOSTED else OPENAI_COMPATIBLE
 
 
 def is_hosted(provider: str) -> bool:

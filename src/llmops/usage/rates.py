@@ -42,10 +42,15 @@ _TIER_NAMES = {
 }
 
 
-def tier_name(service_tier: str) -> str:
-    """One name for a service tier, whatever a provider calls it: `default` and `on_demand` are `standard`."""
-    known = _TIER_NAMES.get(service_tier)
-    return known if known is not None else _TIER_NAMES.get(service_tier.strip().lower(), service_tier.strip().lower())
+def tier_name(service_tier: str, provider: str = "") -> str:
+    """One name for a service tier, whatever a provider calls it: `default` and `on_demand` are `standard`.
+
+    OpenAI's `fast` is its `priority`, as it was called until July 2026 (openai.com/api-fast-mode); Anthropic's is not.
+    """
+    name = _TIER_NAMES.get(service_tier)
+    if name is None:
+        name = _TIER_NAMES.get(service_tier.strip().lower(), service_tier.strip().lower())
+    return "priority" if name == "fast" and provider == "openai" else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 from llmops.attribution import ATTEMPT
 from llmops.errors import BackendError
 from llmops.http.client import SENDING
-from llmops.types import Backend, Call, Completion, Cost, Pricer, Request
+from llmops.types import Backend, Call, Completion, Cost, Pricer, Request, Usage
 from llmops.usage.open_call import OpenCall, price, reported, with_cost
 from llmops.usage.tracker import Tracker
 
@@ -162,7 +162,25 @@ class TrackedBackend:
             tool_calls=completion.tool_calls,
             first_token_s=completion.first_token_s,
         )
-        return replace(completion, usage=settled.usage, backend=self.name)
+        return _from_backend(completion, settled.usage, self.name)
+
+
+def _from_backend(completion: Completion, usage: Usage, backend: str) -> Completion:
+    """`replace` would cost as much as all that is left of `Completion` here."""
+    return Completion(
+        completion.text,
+        usage,
+        completion.tool_calls,
+        completion.finish_reason,
+        completion.model,
+        completion.latency_s,
+        completion.first_token_s,
+        completion.cached,
+        backend,
+        completion.response_id,
+        completion.service_tier,
+        completion.reported_cost,
+    )
 
 
 def _ended(call: OpenCall, error: BaseException) -> None:

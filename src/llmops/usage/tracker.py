@@ -24,6 +24,7 @@ from llmops.types import (
     Request,
     Usage,
 )
+from llmops.usage.nested import AROUND, taken_over
 from llmops.usage.open_call import OpenCall, price
 
 __all__ = ["OpenCall", "OnFailure", "Tracker"]
@@ -59,6 +60,7 @@ class Tracker:
         self.on_failure = on_failure
         self.lost = 0
         self.is_closed = False
+        self.is_told = False  # a call was refused for want of the log, and none was begun since
         self.wants_text = keep_text or bool(sinks)
         self.lost_calls: deque[OpenCall] = deque()  # whose owners are gone: settled at the next opportunity
         self._sinks = tuple(sinks)
@@ -76,8 +78,15 @@ class Tracker:
         messages: Sequence[Message] = (),
         request: Request | None = None,
     ) -> OpenCall:
-        """A call whose row is committed. Raises `BudgetExceededError` before anything is sent, and `StoreError`."""
+        """A call whose row is committed. Raises `BudgetExceededError` before anything is sent, and `StoreError`.
+
+        Where a library's callbacks have begun one for the same request, it is that one.
+        """
         call = _new_call(backend, provider, address, model, stream, attempt, messages)
+        if AROUND.get():
+            begun, call = taken_over(self.log, call, messages, request)
+            if begun is not None:
+                return begun
         limit = CALL_LIMIT.get()
         if limit is None:
             return await self._open(call, messages, request)
@@ -117,6 +126,10 @@ class Tracker:
     ) -> OpenCall:
         """The same for threads without an event loop; waits for the row to be committed."""
         call = _new_call(backend, provider, address, model, stream, attempt, messages)
+        if AROUND.get():
+            begun, call = taken_over(self.log, call, messages, request)
+            if begun is not None:
+                return begun
         limit = CALL_LIMIT.get()
         if limit is None:
             return self._open_now(call, messages, request)
@@ -143,9 +156,10 @@ class Tracker:
         return OpenCall(self, call, holds, messages, request, release=release)
 
     def flush(self, timeout_s: float = 30, *, exporters: bool = True) -> None:
-        """Wait until everything is committed and the exporters were told. Raises `StoreError`."""
+        """Wait until everything is committed and the exporters were told. Raises `StoreError`, or warns of it."""
         self.settle_lost()
-        self.log.flush(timeout_s)
+        with self._only_warned():
+            self.log.flush(timeout_s)
         for sink in self._sinks if exporters else ():
             flush = getattr(sink, "flush", None)
             if flush is not None:
@@ -153,7 +167,7 @@ class Tracker:
                     flush()
 
     def close(self) -> None:
-        """End the exporters, then the log. Raises `StoreError` when something couldn't be written."""
+        """End the exporters, then the log. Raises `StoreError` when something couldn't be written, or warns of it."""
         if self.is_closed:
             return
         self.is_closed = True
@@ -161,7 +175,8 @@ class Tracker:
         for sink in self._sinks:
             with contextlib.suppress(Exception):  # an exporter that breaks must not keep calls from the log
                 getattr(sink, "close", _nothing)()
-        getattr(self.log, "close", _nothing)()
+        with self._only_warned():
+            getattr(self.log, "close", _nothing)()
 
     def settle_lost(self) -> None:
         """End the calls that nobody holds any more: streams that were left while their event loop was closed."""
@@ -196,6 +211,7 @@ class Tracker:
 
     def _begun(self, call: Call) -> None:
         """Exporters note the caller's own trace where the call starts."""
+        self.is_told = False
         for sink in self._sinks:
             begun = getattr(sink, "begun", None)
             if begun is not None:
@@ -211,9 +227,20 @@ class Tracker:
 
     def _lose(self, error: StoreError, holds: tuple[Hold, ...]) -> None:
         if self.on_failure == "raise" or any(hold.hard for hold in holds):  # a hard budget that nobody counts isn't one
+            self.is_told = True
             raise error
         self.lost += 1
         self._warn(error)
+
+    @contextlib.contextmanager
+    def _only_warned(self) -> Iterator[None]:
+        """Where calls go on without the log, an end that can't be written is no error either."""
+        try:
+            yield
+        except StoreError as error:
+            if self.on_failure == "raise":
+                raise
+            self._warn(error)
 
     def _warn(self, error: StoreError) -> None:
         if not self._warned:

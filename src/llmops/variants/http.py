@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmops.errors import BadResponseError, InputError, PipelineError, did_you_mean
-from llmops.http import HttpClient, check_url, expand_headers, header_secrets, masking, refused, shown
+from llmops.http import HttpClient, Masking, check_url, expand_headers, header_secrets, refused, shown
 from llmops.types import Build, Case, Output, Trial, Usage, VariantInfo
 from llmops.variants.json_template import compile_template
 from llmops.variants.output_fields import (
@@ -81,7 +81,7 @@ class HttpVariant:
 
     async def answer(self, trial: Trial) -> Output:
         """The endpoint's output. Raises a `BackendError` when there is none."""
-        with masking(lambda: self._secrets):
+        with Masking(lambda: self._secrets):
             answer = await self._client.send(self._method, self._url, self._body(trial))
             if not 200 <= answer.status < 300:
                 hints = {401: "does headers: hold the key, as ${VAR}?", 404: "is the address right?"}

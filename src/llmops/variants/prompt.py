@@ -64,7 +64,11 @@ class PromptVariant:
         """Render, complete, and return the answer. Raises `PromptError` and what the backend raises."""
         messages = self._render(trial.case)
         completion = await self.backend.complete(self._request(messages, trial.repeat))
-        facts = {"model": completion.model, "finish_reason": completion.finish_reason}
+        facts = {
+            "model": completion.model,
+            "finish_reason": completion.finish_reason,
+            "first_token_s": completion.first_token_s,
+        }
         return Output(
             text=completion.text,
             contexts=trial.case.contexts if self._shows_contexts(trial.case) else (),
