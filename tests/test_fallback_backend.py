@@ -26,14 +26,6 @@ from llmops.errors import (
 from llmops.types import Backend, Build, Completion, Request, Usage
 from provider_server import Answer, ProviderServer
 
-
-def a_page() -> BadResponseError:
-    """An answer that isn't worth trying again."""
-    error = BadResponseError("<html>")
-    error.retryable = False
-    return error
-
-
 ASK = Request(({"role": "user", "content": "Hi"},))
 USAGE = Usage(3, 2, requests=1, certainty="exact")
 
@@ -98,13 +90,7 @@ def collect(made: Fallback, request: Request = ASK) -> list[str | Completion]:
 
 @pytest.mark.parametrize(
     "error",
-    [
-        BackendUnavailableError("down"),
-        BackendTimeoutError("late"),
-        RateLimitedError("busy"),
-        BadResponseError("noise"),
-        a_page(),
-    ],
+    [BackendUnavailableError("down"), BackendTimeoutError("late"), RateLimitedError("busy"), BadResponseError("noise")],
 )
 def test_the_next_one_is_asked_when_one_cannot_answer(error: BackendError) -> None:
     local, hosted = Scripted(error), Scripted("Paris")

@@ -240,9 +240,9 @@ PAGE = "<!doctype html><html><body>Log in</body></html>"
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("kind", ["text/html", "application/json"])
-def test_a_page_names_itself_and_is_not_asked_for_again(kind: str, stream: bool) -> None:
+def test_a_page_names_itself(kind: str, stream: bool) -> None:
     error = failure(Reply(body=f"\n{PAGE}", headers={"Content-Type": kind}), stream=stream)
-    assert isinstance(error, BadResponseError) and not error.retryable
+    assert isinstance(error, BadResponseError) and error.retryable  # a proxy may be starting up
     assert f"answered something that isn't JSON: '{PAGE}'; is the address right?" in str(error)
 
 

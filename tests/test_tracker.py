@@ -23,7 +23,7 @@ from llmops.errors import (
     RequestRejectedError,
     StoreError,
 )
-from llmops.token_usage.estimating import estimated_usage, text_tokens
+from llmops.token_usage.estimating import believable, estimated_usage, text_tokens
 from llmops.types import Call, Completion, Cost, Request, ToolCall, Usage
 from llmops.usage.open_call import OpenCall
 from llmops.usage.tracked import TrackedBackend
@@ -697,3 +697,22 @@ def test_what_track_says_goes_where_the_context_goes():
             pool.submit(contextvars.copy_context().run, ask).result()
             pool.submit(ask).result()
     assert [call.attribution.team for call in log.ended] == ["", "search", "search", "search", ""]
+
+
+@pytest.mark.parametrize(
+    ("output", "text", "stays"),
+    [
+        (63, "-" * 4000, True),  # a tokenizer has one token for 64 dashes
+        (17, " " * 4000, True),
+        (1, "word " * 300, False),  # what Claude counts at its first piece
+        (16, "word " * 500, False),
+        (16, "word " * 16, True),
+        (0, "", True),
+        (0, "word", False),
+    ],
+)
+def test_a_servers_count_is_doubted_only_where_it_cant_be_the_whole(output, text, stays):
+    told = Usage(30, output, requests=1, certainty="exact")
+    found = believable(told, estimated_usage(({"role": "user", "content": "Draw a line."},), text))
+    assert (found == told) is stays
+    assert stays or (found.certainty, found.output_tokens) == ("estimated", text_tokens(text))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmops.attribution import attributed
-from llmops.errors import BackendError, BadResponseError, InputError
+from llmops.errors import BackendError, InputError
 from llmops.registry import parse_short_form
 from llmops.types import Backend, Build, Completion, Request
 
@@ -17,10 +17,10 @@ class Fallback:
     """Asks `backends` in order until one answers.
 
     The next one is asked when a backend is down, too slow, limits the rate or answers with something else: after any
-    error that is worth trying again, and after a page of HTML. A request that was rejected, a key that isn't set and a
-    budget that is used up end it. A prompt's or variant's model is asked of the first; a later one that has a model of
-    its own is asked for that. `backend` of a completion says who answered, and the call that was made instead of one
-    that failed names it (`fallback_from`).
+    error that is worth trying again. A request that was rejected, a key that isn't set and a budget that is used up end
+    it. A prompt's or variant's model is asked of the first; a later one that has a model of its own is asked for that.
+    `backend` of a completion says who answered, and the call that was made instead of one that failed names it
+    (`fallback_from`).
     """
 
     def __init__(self, build: Build, backends: list[Any]) -> None:
@@ -82,8 +82,7 @@ class Fallback:
                 check()
 
     def _goes_on(self, error: BackendError, position: int) -> bool:
-        no_answer = error.retryable or isinstance(error, BadResponseError)
-        return no_answer and position + 1 < len(self.backends)
+        return error.retryable and position + 1 < len(self.backends)
 
     def _request(self, request: Request, position: int) -> Request:
         if not position or not request.model or not getattr(self.backends[position], "model", None):

@@ -11,14 +11,14 @@ from llmops.http import shown
 
 
 def parse_json(body: bytes, url: Any) -> Mapping[str, Any]:
-    """A JSON object. Raises `BadResponseError` on anything else; it isn't worth trying again after a page of HTML."""
+    """A JSON object. Raises `BadResponseError` on anything else."""
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
         start = shown(body[:400].decode("utf-8", "replace"), 60)
         error = BadResponseError(f"{url} answered something that isn't JSON: {start!r}")
-        if body.lstrip().startswith(b"<"):  # a page: whoever sent it is no such server, and won't be at the next try
-            error.retryable, error.hint = False, "is the address right?"
+        if body.lstrip().startswith(b"<"):  # a page of a login, a proxy, or a server of another kind
+            error.hint = "is the address right?"
         raise error from None
     if not isinstance(data, Mapping):
         raise BadResponseError(f"{url} answered {type(data).__name__}, not a JSON object")

@@ -9,7 +9,8 @@ from typing import Any
 from llmops.types import Message, ToolCall, Usage
 
 CHARACTERS_A_TOKEN = 4  # English text in the tokenizers of GPT, Llama and Claude: 3.5 to 4.5
-_MOST_TIMES = 8  # no tokenizer makes an eighth of these tokens of a text: that is 32 ASCII characters for one
+_FIRST_COUNT = 16  # counts from before the end are small: Claude's first piece tells of 1 to 8 tokens
+_MOST_TIMES = 8  # an eighth of these tokens, 32 ASCII characters for one, is what only runs of one character have
 _MESSAGE = 4  # what a chat template adds to a message
 
 
@@ -42,13 +43,13 @@ def estimated_usage(
 def believable(told: Usage | None, estimate: Usage) -> Usage:
     """What a server told of an answer that is here whole, beside an `estimate` of what was sent and received.
 
-    No tokens for a prompt that is there is a count nobody made, and far too few for what was received (0, or the first
-    piece's) is one from before the end: that part is estimated. Everything is when nothing was told.
+    No tokens for a prompt that is there is a count nobody made, and a handful that is far too few for what was received
+    (0, or the first piece's) is one from before the end: that part is estimated. Everything is when nothing was told.
     """
     if told is None:
         return estimate
     read, wrote = told.input_tokens or estimate.input_tokens, told.output_tokens
-    if estimate.output_tokens > _MOST_TIMES * wrote:
+    if wrote <= _FIRST_COUNT and estimate.output_tokens > _MOST_TIMES * wrote:
         wrote = estimate.output_tokens
     if (read, wrote) == (told.input_tokens, told.output_tokens) and told.certainty != "unknown":
         return told
