@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmops.usage.tracker import Tracker
 
 NOT_BILLED = "not billed"
+_STATES: dict[str, CallState] = {"exact": "settled", "estimated": "estimated"}
 _ONE = Usage(requests=1)
 _NOTHING = Usage(requests=1, certainty="exact")
 _COUNTS = attrgetter(*(field.name for field in fields(Usage)[:-3]))  # all but its cost
@@ -220,12 +221,10 @@ class OpenCall:
         if not self._is_open:
             return self.call
         self._is_open = False
-        state: CallState = "settled"
         if not self.sent:
             outcome, usage, cost = "unsent", Usage(certainty="exact"), None
-        else:
-            if usage.certainty != "exact":
-                state = "estimated" if usage.certainty == "estimated" else "unknown"
+        state = _STATES.get(usage.certainty, "unknown")
+        if self.sent:
             if reported_cost is not None:
                 cost = reported(reported_cost)
             elif cost is None and state != "unknown":
